@@ -1,0 +1,32 @@
+//! Laneway measured against the floor.
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | [`case`] | what can be measured: `floor`, `throughput`, `latency`, `ping`, `slow-consumer`, `conflate`, `lane-isolation` |
+//! | [`rounds`] | interleaved runs; what counts and what is repeated |
+//! | [`contest`] | who is measured on what: the broker and the relays, cells of payload and fan-out |
+//! | [`load`] | the load generator: saturating, paced, one at a time; a crowd, many values, two lanes |
+//! | [`wire`] | what it sends and how it checks what arrives |
+//! | [`relay`] | the baseline relays |
+//! | [`child`], [`sched`], [`reaper`] | processes under test: their core, their processor time, their end |
+//! | [`report`], [`gate`], [`stats`] | rows, bars, medians |
+//!
+//! Why a number can be trusted: broker and relays get the same payloads in the same writes, every delivered message is
+//! checked for length, order and last byte, contestants are interleaved round by round, and a run in which load or
+//! target had to wait for a processor is repeated.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod case;
+pub mod child;
+pub mod contest;
+pub mod error;
+pub mod gate;
+pub mod load;
+pub mod reaper;
+pub mod relay;
+pub mod report;
+pub mod rounds;
+pub mod sched;
+pub mod stats;
+pub mod wire;

@@ -1,0 +1,149 @@
+//! The load generator: one publisher and its subscribers on one thread that never sleeps.
+
+pub mod crowd;
+pub mod echo;
+pub mod feeder;
+pub mod keys;
+mod laneway;
+mod link;
+pub mod paced;
+pub mod reader;
+pub mod saturate;
+pub mod two_lanes;
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::wire::{Block, Expect, Framing, Index, Receive, Relay, Shape, Walk};
+
+/// Bytes one receive call may return.
+const RECEIVE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes between what was sent and what the slowest subscriber has received; one block is always allowed.
+const IN_FLIGHT_BYTES_MAX: u64 = 1024 * 1024;
+/// How long nothing may arrive while something is under way.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+struct Subscriber {
+    socket: TcpStream,
+    receive: Box<dyn Receive>,
+}
+
+/// A publisher and its subscribers, connected and ready.
+pub struct Load {
+    publisher: TcpStream,
+    subscribers: Vec<Subscriber>,
+    block: Block,
+    topics: u64,
+    /// Bytes of the block that are not written yet; 0 means that the next one may be numbered.
+    block_left: usize,
+    next_number: u32,
+    sent_bytes: u64,
+    in_flight_bytes_max: u64,
+    scratch: Vec<u8>,
+    heard_at: Instant,
+}
+
+impl Load {
+    /// Connects a publisher and then `subscribers`, in order; with several topics, subscriber `k` gets topic `k`.
+    pub fn connect(at: SocketAddr, framing: Framing, shape: Shape, subscribers: u32, block: Block) -> Result<Self> {
+        let publisher = match framing {
+            Framing::Relay | Framing::Index => link::connect(at)?,
+            Framing::Single | Framing::Batch => laneway::publisher(at, shape.topics)?,
+        };
+        let subscribers = (0..subscribers)
+            .map(|place| {
+                let topic = place % shape.topics;
+                let expect = Expect::new(topic, shape, block.messages());
+                Ok(match framing {
+                    Framing::Relay => {
+                        let receive = Box::new(Walk::new(Relay::new(expect, shape)));
+                        Subscriber { socket: link::connect(at)?, receive }
+                    }
+                    Framing::Index => {
+                        let receive = Box::new(Walk::new(Index::new(expect, shape, topic)));
+                        Subscriber { socket: link::connect(at)?, receive }
+                    }
+                    Framing::Single | Framing::Batch => {
+                        let items = block.messages() / shape.topics;
+                        let opening = laneway::Opening::new(framing, shape, topic, expect, items);
+                        let (socket, receive) = laneway::subscriber(at, topic, opening)?;
+                        Subscriber { socket, receive: Box::new(receive) }
+                    }
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for socket in subscribers.iter().map(|subscriber| &subscriber.socket).chain([&publisher]) {
+            socket.set_nonblocking(true).map_err(Error::io("making a socket non-blocking"))?;
+        }
+        Ok(Self {
+            publisher,
+            subscribers,
+            block,
+            topics: u64::from(shape.topics),
+            block_left: 0,
+            next_number: 1,
+            sent_bytes: 0,
+            in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+            scratch: vec![0; RECEIVE_BYTES_MAX],
+            heard_at: Instant::now(),
+        })
+    }
+
+    /// Messages delivered so far, to all subscribers together.
+    pub fn delivered(&self) -> u64 {
+        self.subscribers.iter().map(|subscriber| subscriber.receive.messages()).sum()
+    }
+
+    /// Whether another block may follow without exceeding what may be in flight.
+    fn may_send(&self) -> bool {
+        let slowest = self.subscribers.iter().map(|subscriber| subscriber.receive.bytes()).min().unwrap_or(0);
+        let in_flight = self.sent_bytes.saturating_sub(slowest * self.topics);
+        in_flight == 0 || in_flight + self.block.bytes().len() as u64 <= self.in_flight_bytes_max
+    }
+
+    /// Numbers the next block; [`Self::write`] sends it.
+    fn begin_block(&mut self) {
+        debug_assert!(self.block_left == 0, "the block before was written");
+        self.block.number_from(self.next_number);
+        self.next_number += self.block.messages();
+        self.block_left = self.block.bytes().len();
+    }
+
+    /// Writes as much of the block as the socket takes.
+    fn write(&mut self) -> Result<()> {
+        let from = self.block.bytes().len() - self.block_left;
+        match self.publisher.write(&self.block.bytes()[from..]) {
+            Ok(count) => {
+                self.block_left -= count;
+                self.sent_bytes += count as u64;
+                Ok(())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            Err(error) => Err(Error::Failed(link::why_closed(&mut self.publisher, &error))),
+        }
+    }
+
+    /// Receives once from each subscriber and checks what came.
+    fn receive(&mut self, now: Instant) -> Result<()> {
+        for (place, subscriber) in self.subscribers.iter_mut().enumerate() {
+            match subscriber.socket.read(&mut self.scratch) {
+                Ok(0) => return Err(Error::Failed(format!("subscriber {place} was disconnected"))),
+                Ok(count) => {
+                    self.heard_at = now;
+                    let fault = subscriber.receive.on_bytes(&self.scratch[..count]).err();
+                    if let Some(fault) = fault {
+                        return Err(Error::Failed(format!("subscriber {place}: {fault}")));
+                    }
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(Error::Failed(format!("subscriber {place}: {error}"))),
+            }
+        }
+        if now.duration_since(self.heard_at) > SILENCE_MAX {
+            return Err(Error::Failed(format!("nothing was delivered for {SILENCE_MAX:?}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! What a subscriber expects next, and whether it came. One kind of unit a framing; all of them look at no more than a
+//! unit's first bytes and its last one, because the load's core is what limits the measurement.
+
+use laneway_proto::frame::batch::{BATCH_ITEM_PREFIX_BYTES, BATCH_PREFIX_BYTES};
+use laneway_proto::header::{Flags, Kind};
+use laneway_proto::limits::{FRAGMENT_BYTES_STREAM, HEADER_BYTES};
+
+use super::{LANE, NUMBER_BYTES, Shape, last_byte};
+
+/// Bytes of a unit's front that a check may look at.
+pub(super) const HEAD_BYTES_MAX: usize = HEADER_BYTES + 16 + NUMBER_BYTES;
+
+/// Which message comes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expect {
+    next: u32,
+    slot: u32,
+    step: u32,
+    slots: u32,
+}
+
+impl Expect {
+    /// A subscriber of topic `topic`, fed by blocks of `block_messages`.
+    pub const fn new(topic: u32, shape: Shape, block_messages: u32) -> Self {
+        Self { next: 1 + topic, slot: topic, step: shape.topics, slots: block_messages }
+    }
+
+    /// The number of the message that comes next.
+    pub const fn next(&self) -> u32 {
+        self.next
+    }
+
+    fn is_next(&mut self, number: u32, last: u8) -> bool {
+        let good = number == self.next && last == last_byte(self.slot);
+        self.next = self.next.wrapping_add(self.step);
+        self.slot += self.step;
+        if self.slot >= self.slots {
+            self.slot -= self.slots;
+        }
+        good
+    }
+}
+
+/// The units of one framing: what is checked at once.
+pub trait Units {
+    /// Bytes of the unit that comes next.
+    fn unit_bytes(&self) -> usize;
+
+    /// Whether the unit with this front and this last byte is the right one; the messages it completes if so.
+    fn check(&mut self, front: &[u8], last: u8) -> Option<u32>;
+
+    /// What was expected.
+    fn expect(&self) -> &Expect;
+}
+
+fn u32_at(front: &[u8], at: usize) -> u32 {
+    front.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn u64_at(front: &[u8], at: usize) -> u64 {
+    front.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// `u32 len | payload`.
+#[derive(Debug)]
+pub struct Relay {
+    expect: Expect,
+    payload_bytes: u32,
+}
+
+impl Relay {
+    /// Frames of one length.
+    pub const fn new(expect: Expect, shape: Shape) -> Self {
+        Self { expect, payload_bytes: shape.payload_bytes as u32 }
+    }
+}
+
+impl Units for Relay {
+    fn unit_bytes(&self) -> usize {
+        4 + self.payload_bytes as usize
+    }
+
+    fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
+        let word = u64_at(front, 0);
+        let good = self.expect.is_next((word >> 32) as u32, last);
+        (good && word as u32 == self.payload_bytes).then_some(1)
+    }
+
+    fn expect(&self) -> &Expect {
+        &self.expect
+    }
+}
+
+/// `u32 len | u32 index | payload`.
+#[derive(Debug)]
+pub struct Index {
+    expect: Expect,
+    head: u64,
+    unit_bytes: usize,
+}
+
+impl Index {
+    /// Frames of one length and one index.
+    pub const fn new(expect: Expect, shape: Shape, index: u32) -> Self {
+        let unit_bytes = 8 + shape.payload_bytes;
+        Self { expect, head: (unit_bytes - 4) as u64 | (index as u64) << 32, unit_bytes }
+    }
+}
+
+impl Units for Index {
+    fn unit_bytes(&self) -> usize {
+        self.unit_bytes
+    }
+
+    fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
+        let good = self.expect.is_next(u32_at(front, 8), last);
+        (good && u64_at(front, 0) == self.head).then_some(1)
+    }
+
+    fn expect(&self) -> &Expect {
+        &self.expect
+    }
+}
+
+/// The first word of a header: length, kind, flags, topic.
+const fn first_word(len: usize, kind: Kind, flags: Flags, topic: u32) -> u64 {
+    len as u64 | (kind.0 as u64) << 16 | (flags.0 as u64) << 24 | (topic as u64) << 32
+}
+
+/// PUB frames.
+#[derive(Debug)]
+pub struct Single {
+    expect: Expect,
+    word: u64,
+    unit_bytes: usize,
+}
+
+impl Single {
+    /// Frames of one length on the broker's topic id `topic`.
+    pub const fn new(expect: Expect, shape: Shape, topic: u32) -> Self {
+        let unit_bytes = HEADER_BYTES + shape.payload_bytes;
+        Self { expect, word: first_word(unit_bytes, Kind::PUB, Flags(0), topic), unit_bytes }
+    }
+}
+
+impl Units for Single {
+    fn unit_bytes(&self) -> usize {
+        self.unit_bytes
+    }
+
+    fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
+        let good = self.expect.is_next(u32_at(front, HEADER_BYTES), last);
+        (good && u64_at(front, 0) == self.word && front.get(8) == Some(&LANE)).then_some(1)
+    }
+
+    fn expect(&self) -> &Expect {
+        &self.expect
+    }
+}
+
+/// BATCH frames: the head of a frame is one unit, each message another.
+#[derive(Debug)]
+pub struct Batch {
+    expect: Expect,
+    word: u64,
+    items: u32,
+    items_left: u32,
+    payload_bytes: u16,
+}
+
+impl Batch {
+    /// Frames of `items` messages each on the broker's topic id `topic`.
+    pub const fn new(expect: Expect, shape: Shape, topic: u32, items: u32) -> Self {
+        let item_bytes = BATCH_ITEM_PREFIX_BYTES + shape.payload_bytes;
+        let frame_bytes = HEADER_BYTES + BATCH_PREFIX_BYTES + items as usize * item_bytes;
+        Self {
+            expect,
+            word: first_word(frame_bytes, Kind::BATCH, Flags(0), topic),
+            items,
+            items_left: 0,
+            payload_bytes: shape.payload_bytes as u16,
+        }
+    }
+}
+
+impl Units for Batch {
+    fn unit_bytes(&self) -> usize {
+        if self.items_left == 0 {
+            HEADER_BYTES + BATCH_PREFIX_BYTES
+        } else {
+            BATCH_ITEM_PREFIX_BYTES + usize::from(self.payload_bytes)
+        }
+    }
+
+    fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
+        if self.items_left == 0 {
+            self.items_left = self.items;
+            let good = u64_at(front, 0) == self.word && u32_at(front, HEADER_BYTES) == self.items;
+            return good.then_some(0);
+        }
+        self.items_left -= 1;
+        let word = u64_at(front, 0);
+        let good = self.expect.is_next((word >> 16) as u32, last);
+        (good && word as u16 == self.payload_bytes).then_some(1)
+    }
+
+    fn expect(&self) -> &Expect {
+        &self.expect
+    }
+}
+
+/// Fragments of messages that do not fit one frame.
+#[derive(Debug)]
+pub struct Pieces {
+    expect: Expect,
+    topic: u32,
+    message_bytes: usize,
+    count: usize,
+    index: usize,
+}
+
+impl Pieces {
+    /// Messages of one length on the broker's topic id `topic`.
+    pub const fn new(expect: Expect, shape: Shape, topic: u32) -> Self {
+        let count = shape.payload_bytes.div_ceil(FRAGMENT_BYTES_STREAM);
+        Self { expect, topic, message_bytes: shape.payload_bytes, count, index: 0 }
+    }
+}
+
+impl Units for Pieces {
+    fn unit_bytes(&self) -> usize {
+        let left = self.message_bytes - self.index * FRAGMENT_BYTES_STREAM;
+        HEADER_BYTES + 16 + if left < FRAGMENT_BYTES_STREAM { left } else { FRAGMENT_BYTES_STREAM }
+    }
+
+    fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
+        let flags = Flags::FRAG.with(Flags::SRC);
+        let word = first_word(self.unit_bytes(), Kind::PUB, flags, self.topic);
+        let place = self.index as u32 | (self.count as u32) << 16;
+        let good = u64_at(front, 0) == word
+            && u32_at(front, HEADER_BYTES) == place
+            && u32_at(front, HEADER_BYTES + 4) == self.message_bytes as u32
+            && u32_at(front, HEADER_BYTES + 12) == self.expect.next
+            && (self.index > 0 || u32_at(front, HEADER_BYTES + 16) == self.expect.next);
+        self.index += 1;
+        if self.index < self.count {
+            return good.then_some(0);
+        }
+        self.index = 0;
+        let number = self.expect.next;
+        (good && self.expect.is_next(number, last)).then_some(1)
+    }
+
+    fn expect(&self) -> &Expect {
+        &self.expect
+    }
+}

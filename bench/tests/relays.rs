@@ -1,0 +1,112 @@
+//! Every relay, as a process, does the whole job: it forwards everything, in order, to everybody.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use laneway_bench::child::Child;
+use laneway_bench::relay::Base;
+use laneway_bench::sched::Cores;
+use laneway_bench::wire::{Block, Expect, Framing, Index, Receive, Relay, Shape, Walk};
+
+const BASES: [Base; 4] = [Base::Uring, Base::Tokio, Base::TokioUring, Base::Glommio];
+const BLOCKS: u32 = 40;
+
+fn relay(base: Base, index: bool, subscribers: usize) -> Child {
+    let program = Path::new(env!("CARGO_BIN_EXE_laneway-bench"));
+    // Tests are no measurement: both sides may share a processor.
+    let cores = Cores::find().unwrap_or(Cores { target: 0, load: 0 });
+    Child::relay(program, base, index, subscribers, cores).expect("a relay")
+}
+
+/// Publishes `BLOCKS` blocks, leaves, and returns what each subscriber got until it was disconnected.
+fn through(child: &Child, subscribers: usize, block: &mut Block) -> Vec<Vec<u8>> {
+    let mut publisher = TcpStream::connect(child.address).expect("connects");
+    let readers: Vec<_> = (0..subscribers)
+        .map(|_| {
+            let mut socket = TcpStream::connect(child.address).expect("connects");
+            thread::spawn(move || {
+                let mut got = Vec::new();
+                socket.read_to_end(&mut got).expect("reads to the end");
+                got
+            })
+        })
+        .collect();
+    for number in 0..BLOCKS {
+        block.number_from(1 + number * block.messages());
+        publisher.write_all(block.bytes()).expect("writes");
+    }
+    publisher.shutdown(Shutdown::Write).expect("leaves");
+    readers.into_iter().map(|reader| reader.join().expect("no panic")).collect()
+}
+
+#[test]
+fn every_relay_forwards_everything_in_order_to_every_subscriber_and_again_for_the_next_publisher() {
+    for base in BASES.into_iter().filter(|base| base.is_built_in()) {
+        let child = relay(base, false, 3);
+        for payload_bytes in [64, 5_000, 300_000] {
+            let shape = Shape { payload_bytes, topics: 1 };
+            let mut block = Block::new(Framing::Relay, shape);
+            for got in through(&child, 3, &mut block) {
+                let mut receive = Walk::new(Relay::new(Expect::new(0, shape, block.messages()), shape));
+                receive.on_bytes(&got).unwrap_or_else(|fault| panic!("{} {payload_bytes} B: {fault}", base.name()));
+                assert_eq!(
+                    receive.messages(),
+                    u64::from(BLOCKS * block.messages()),
+                    "{} {payload_bytes} B",
+                    base.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_index_relay_gives_each_subscriber_its_own_frames() {
+    let child = relay(Base::Uring, true, 10);
+    let shape = Shape { payload_bytes: 64, topics: 10 };
+    let mut block = Block::new(Framing::Index, shape);
+    for (index, got) in (0..).zip(through(&child, 10, &mut block)) {
+        let mut receive = Walk::new(Index::new(Expect::new(index, shape, block.messages()), shape, index));
+        receive.on_bytes(&got).unwrap_or_else(|fault| panic!("index {index}: {fault}"));
+        assert_eq!(receive.messages(), u64::from(BLOCKS * block.messages() / 10));
+    }
+}
+
+#[test]
+fn a_subscriber_that_leaves_early_holds_nobody_up() {
+    for base in BASES.into_iter().filter(|base| base.is_built_in()) {
+        let child = relay(base, false, 2);
+        let mut publisher = TcpStream::connect(child.address).expect("connects");
+        let leaves = TcpStream::connect(child.address).expect("connects");
+        let mut stays = TcpStream::connect(child.address).expect("connects");
+        let shape = Shape { payload_bytes: 1_024, topics: 1 };
+        let mut block = Block::new(Framing::Relay, shape);
+        let reader = thread::spawn(move || {
+            let mut got = Vec::new();
+            stays.read_to_end(&mut got).map(|_| got)
+        });
+        for number in 0..BLOCKS {
+            block.number_from(1 + number * block.messages());
+            publisher.write_all(block.bytes()).expect("writes");
+            if number == 3 {
+                leaves.shutdown(Shutdown::Both).expect("leaves");
+            }
+        }
+        drop(publisher);
+        let got = reader.join().expect("no panic").expect("reads to the end");
+        assert_eq!(got.len(), BLOCKS as usize * block.bytes().len(), "{}", base.name());
+    }
+}
+
+#[test]
+fn a_gate_that_cannot_run_exits_with_3_and_says_what_is_missing() {
+    let run = Command::new(env!("CARGO_BIN_EXE_laneway-bench"))
+        .args(["floor", "--gate", "--broker", "/nonexistent/lanewayd"])
+        .output()
+        .expect("runs");
+    assert_eq!(run.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&run.stderr).contains("/nonexistent/lanewayd"));
+}

@@ -1,0 +1,128 @@
+//! Listen addresses: `tcp://host:port` and `unix:///path`, each with `?connections_max=N`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The port of Laneway's TCP listener unless a URL says otherwise.
+pub const PORT_DEFAULT: u16 = 5263;
+
+/// Where a listener binds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// A TCP address; the host may be a name.
+    Tcp {
+        /// Host, without brackets.
+        host: String,
+        /// Port; 0 lets the system choose.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// One endpoint to listen on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenUrl {
+    /// Where.
+    pub place: Place,
+    /// Connections through this endpoint at once; 0 leaves only the total bound.
+    pub connections_max: u32,
+}
+
+impl ListenUrl {
+    /// Loopback TCP, and the user's Unix socket.
+    pub fn defaults() -> Vec<Self> {
+        let tcp = Place::Tcp { host: "127.0.0.1".into(), port: PORT_DEFAULT };
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+        let unix = runtime.map_or_else(
+            || PathBuf::from(format!("/tmp/laneway-{}.sock", nix::unistd::getuid())),
+            |dir| PathBuf::from(dir).join("laneway.sock"),
+        );
+        [tcp, Place::Unix(unix)].into_iter().map(|place| Self { place, connections_max: 0 }).collect()
+    }
+
+    /// Reads a URL; the error says what is wrong and what to do.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (base, query) = text.split_once('?').map_or((text, None), |(base, query)| (base, Some(query)));
+        let place = match base.split_once("://") {
+            Some(("tcp", rest)) => tcp(rest)?,
+            Some(("unix", path)) if path.starts_with('/') => Place::Unix(PathBuf::from(path)),
+            Some(("unix", _)) => {
+                return Err("a Unix socket needs an absolute path, as in unix:///run/laneway.sock".into());
+            }
+            Some((scheme, _)) => {
+                return Err(format!("'{scheme}' is not a transport of this version; use tcp:// or unix://"));
+            }
+            None => {
+                return Err("an address needs a scheme, as in tcp://127.0.0.1:5263 or unix:///run/laneway.sock".into());
+            }
+        };
+        let mut connections_max = 0;
+        for option in query.into_iter().flat_map(|query| query.split('&')) {
+            match option.split_once('=') {
+                Some(("connections_max", value)) => {
+                    connections_max = value.parse().map_err(|_| format!("connections_max={value} is not a number"))?;
+                }
+                Some(_) | None => {
+                    return Err(format!("unknown option '{option}'; the only one is connections_max=N"));
+                }
+            }
+        }
+        Ok(Self { place, connections_max })
+    }
+}
+
+fn tcp(rest: &str) -> Result<Place, String> {
+    let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
+        let (host, tail) = bracketed.split_once(']').ok_or("an IPv6 address ends with ']', as in tcp://[::1]:5263")?;
+        (host, tail.strip_prefix(':'))
+    } else {
+        rest.rsplit_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
+    };
+    if host.is_empty() {
+        return Err("the host is missing; use 127.0.0.1 for this machine only, 0.0.0.0 for every interface".into());
+    }
+    let port = port.map_or(Ok(PORT_DEFAULT), |port| {
+        port.parse().map_err(|_| format!("'{port}' is not a port; use a number from 0 (any free one) to 65535"))
+    })?;
+    Ok(Place::Tcp { host: host.into(), port })
+}
+
+impl fmt::Display for ListenUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}")?,
+            Place::Tcp { host, port } => write!(f, "tcp://{host}:{port}")?,
+            Place::Unix(path) => write!(f, "unix://{}", path.display())?,
+        }
+        if self.connections_max > 0 { write!(f, "?connections_max={}", self.connections_max) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_written_the_same() {
+        for text in ["tcp://127.0.0.1:5263", "tcp://[::1]:0", "unix:///run/x.sock", "tcp://h:1?connections_max=5"] {
+            assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!(ListenUrl::parse("tcp://host").map(|url| url.to_string()).as_deref(), Ok("tcp://host:5263"));
+    }
+
+    #[test]
+    fn a_wrong_url_says_what_to_write_instead() {
+        for (text, hint) in [
+            ("127.0.0.1:5263", "needs a scheme"),
+            ("udp://x:1", "use tcp:// or unix://"),
+            ("tcp://:5263", "host is missing"),
+            ("tcp://a:b", "not a port"),
+            ("unix://relative", "absolute path"),
+            ("tcp://a:1?nodelay=1", "unknown option"),
+        ] {
+            let error = ListenUrl::parse(text).expect_err(text);
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One peer: its socket, its session, what waits on both sides, and how far it is on its way out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use laneway_proto::error::CloseCode;
+use laneway_proto::limits::TOPIC_ID_DYNAMIC_FIRST;
+use laneway_proto::session::Session;
+use laneway_proto::time::Instant;
+
+use crate::counters::CloseReason;
+use crate::inbox::Inbox;
+use crate::intern::TopicIndex;
+use crate::io::{ListenerId, PeerAddress, Socket};
+use crate::outbox::Outbox;
+
+/// Whether bytes are being received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Receiving {
+    /// Not at all.
+    Off,
+    /// The door delivers until it is told to stop.
+    Many,
+    /// The door fills one buffer.
+    Once,
+    /// Not until there is a buffer for it.
+    Waiting,
+    /// The door was asked to stop; more may still arrive.
+    Ending,
+}
+
+/// A connection that is being closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closing {
+    /// Why.
+    pub reason: CloseReason,
+    /// When patience with the peer ends.
+    pub until: Instant,
+    /// We have told the peer that nothing more comes.
+    pub finished_sending: bool,
+}
+
+/// The topic ids that a session declared, in its own numbering.
+///
+/// Ids are dense from the first dynamic one, so the table is a plain list; 0 means "not declared".
+#[derive(Debug, Default)]
+pub struct TopicMap {
+    indexes: Vec<u32>,
+}
+
+impl TopicMap {
+    /// The broker's index of a session's id.
+    pub fn at(&self, id: u32) -> Option<TopicIndex> {
+        let place = id.wrapping_sub(TOPIC_ID_DYNAMIC_FIRST) as usize;
+        self.indexes.get(place).and_then(|index| index.checked_sub(1)).map(TopicIndex)
+    }
+
+    /// Binds an id below `topics_max`. False if it is out of range or bound to another topic.
+    pub fn bind(&mut self, id: u32, topic: TopicIndex, topics_max: u32) -> bool {
+        let place = id.wrapping_sub(TOPIC_ID_DYNAMIC_FIRST);
+        if place >= topics_max {
+            return false;
+        }
+        let place = place as usize;
+        if self.indexes.len() <= place {
+            self.indexes.resize(place + 1, 0);
+        }
+        let bound = &mut self.indexes[place];
+        if *bound != 0 && *bound != topic.0 + 1 {
+            return false;
+        }
+        *bound = topic.0 + 1;
+        true
+    }
+}
+
+/// One peer.
+#[derive(Debug)]
+pub struct Conn {
+    /// Its socket.
+    pub socket: Socket,
+    /// Who it is, as the system says.
+    pub address: PeerAddress,
+    /// Where it connected.
+    pub listener: ListenerId,
+    /// Set if its HELLO will be answered with REJECT: too many connections.
+    pub refused: Option<CloseCode>,
+    /// The protocol's view of it.
+    pub session: Session,
+    /// Bytes of the preface that have arrived.
+    pub preface: Vec<u8>,
+    /// What arrived.
+    pub inbox: Inbox,
+    /// What waits for it.
+    pub outbox: Outbox,
+    /// Topics it publishes to.
+    pub topics: TopicMap,
+    /// Topics whose names it was told.
+    pub told: HashSet<TopicIndex>,
+    /// Filters it subscribed to.
+    pub filters: Vec<Arc<str>>,
+    /// Whether bytes are being received.
+    pub receiving: Receiving,
+    /// Full outboxes that stop this publisher.
+    pub stops: u32,
+    /// It waits for room towards another shard.
+    pub waits_for_mesh: bool,
+    /// It is in the line of publishers that may go on.
+    pub in_line: bool,
+    /// The peer will send nothing more, for this reason.
+    pub ended: Option<CloseReason>,
+    /// On its way out.
+    pub closing: Option<Closing>,
+    /// In the list of connections to flush.
+    pub dirty: bool,
+    /// The earliest timer set for it.
+    pub timer_at: Option<Instant>,
+    /// When it connected.
+    pub since: Instant,
+    /// Bytes received.
+    pub bytes_in: u64,
+}
+
+const _: () = assert!(size_of::<Conn>() <= 640, "ten thousand idle connections stay small");
+
+impl Conn {
+    /// A peer that has just connected.
+    pub fn new(socket: Socket, address: PeerAddress, listener: ListenerId, session: Session, now: Instant) -> Self {
+        Self {
+            socket,
+            address,
+            listener,
+            refused: None,
+            session,
+            preface: Vec::new(),
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            topics: TopicMap::default(),
+            told: HashSet::new(),
+            filters: Vec::new(),
+            receiving: Receiving::Off,
+            stops: 0,
+            waits_for_mesh: false,
+            in_line: false,
+            ended: None,
+            closing: None,
+            dirty: false,
+            timer_at: None,
+            since: now,
+            bytes_in: 0,
+        }
+    }
+
+    /// Whether what it sends has to wait.
+    pub const fn is_stopped(&self) -> bool {
+        self.stops > 0 || self.waits_for_mesh
+    }
+
+    /// The peer in words, for logs.
+    pub fn name(&self) -> String {
+        match &self.address {
+            PeerAddress::Tcp(address) => address.to_string(),
+            PeerAddress::Unix { uid, pid } => format!("uid {uid}, process {pid}"),
+            PeerAddress::Unknown => "unknown".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sessions_topic_ids_are_bounded_and_bound_once() {
+        let mut topics = TopicMap::default();
+        assert!(topics.bind(65_536, TopicIndex(9), 2));
+        assert!(topics.bind(65_536, TopicIndex(9), 2), "the same again is harmless");
+        assert!(!topics.bind(65_536, TopicIndex(8), 2), "another name is not");
+        assert!(!topics.bind(65_538, TopicIndex(9), 2), "over the bound");
+        assert!(!topics.bind(7, TopicIndex(9), 2), "predefined ids are not declared");
+        assert_eq!(topics.at(65_536), Some(TopicIndex(9)));
+        assert_eq!(topics.at(65_537), None);
+        assert_eq!(topics.at(0), None);
+    }
+}

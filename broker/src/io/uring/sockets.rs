@@ -1,0 +1,88 @@
+//! What is done to a connected socket by plain system calls, at most a few times in its life.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
+
+use nix::sys::socket::{self, SockaddrLike as _, SockaddrStorage, sockopt};
+
+use super::super::{PeerAddress, Socket, SocketOptions};
+
+fn borrow(socket: &Socket) -> BorrowedFd<'_> {
+    // SAFETY: a `Socket` names a descriptor that the shard owns and closes only through `close` below, after which it
+    // forgets it; the borrow ends within the calling function.
+    unsafe { BorrowedFd::borrow_raw(socket.0) }
+}
+
+/// Who is on the other side.
+pub(super) fn peer(socket: Socket) -> PeerAddress {
+    let Ok(address) = socket::getpeername::<SockaddrStorage>(socket.0) else { return PeerAddress::Unknown };
+    match address.family() {
+        Some(socket::AddressFamily::Unix) => {
+            socket::getsockopt(&borrow(&socket), sockopt::PeerCredentials).map_or(PeerAddress::Unknown, |credentials| {
+                PeerAddress::Unix { uid: credentials.uid(), pid: credentials.pid() }
+            })
+        }
+        Some(_) | None => tcp_peer(&address),
+    }
+}
+
+fn tcp_peer(address: &SockaddrStorage) -> PeerAddress {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return PeerAddress::Tcp(SocketAddr::new(IpAddr::V4(v4.ip()), v4.port()));
+    }
+    address.as_sockaddr_in6().map_or(PeerAddress::Unknown, |v6| {
+        let ip: Ipv6Addr = v6.ip();
+        // A dual-stack listener reports IPv4 peers in mapped form; rules are written in plain form.
+        let ip = ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4);
+        PeerAddress::Tcp(SocketAddr::new(ip, v6.port()))
+    })
+}
+
+/// Sets options; a socket of another kind refuses some, which changes nothing.
+pub(super) fn configure(socket: Socket, options: &SocketOptions) {
+    let descriptor = borrow(&socket);
+    if options.nodelay {
+        let _ = socket::setsockopt(&descriptor, sockopt::TcpNoDelay, &true);
+    }
+    if options.keepalive_s > 0 && socket::setsockopt(&descriptor, sockopt::TcpKeepIdle, &options.keepalive_s).is_ok() {
+        let _ = socket::setsockopt(&descriptor, sockopt::KeepAlive, &true);
+    }
+    if options.send_buffer_bytes > 0 {
+        let _ = socket::setsockopt(&descriptor, sockopt::SndBuf, &(options.send_buffer_bytes as usize));
+    }
+    if options.receive_buffer_bytes > 0 {
+        let _ = socket::setsockopt(&descriptor, sockopt::RcvBuf, &(options.receive_buffer_bytes as usize));
+    }
+    if options.notsent_lowat_bytes > 0 {
+        set_notsent_lowat(socket, options.notsent_lowat_bytes);
+    }
+}
+
+fn set_notsent_lowat(socket: Socket, bytes: u32) {
+    let value = bytes as libc::c_int;
+    // SAFETY: the kernel reads `size_of::<c_int>()` bytes from `value` during the call.
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.0,
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+}
+
+/// Ends the sending direction.
+pub(super) fn shutdown_send(socket: Socket) {
+    let _ = socket::shutdown(socket.0, socket::Shutdown::Write);
+}
+
+/// Ends both directions.
+pub(super) fn shutdown(socket: Socket) {
+    let _ = socket::shutdown(socket.0, socket::Shutdown::Both);
+}
+
+/// Gives the descriptor back.
+pub(super) fn close(socket: Socket) {
+    let _ = nix::unistd::close(socket.0);
+}

@@ -1,0 +1,227 @@
+//! One queue of an outbox: the frames of one lane that are served by one policy.
+
+use laneway_proto::frame::lost::LossReason;
+use laneway_proto::lane::policy::Policy;
+use laneway_proto::time::{Duration, Instant};
+
+use super::{Common, Feeder, Frames, Losses, NEVER, Newest, Runs, Service, Shape, Wire, walk};
+use crate::counters::Drops;
+use crate::pool::Pool;
+
+/// The queue. Its bound is the largest that a subscription on it asked for.
+#[derive(Debug)]
+pub struct LaneQueue {
+    lane: u8,
+    policy: Policy,
+    bytes_max: u64,
+    runs: Runs,
+    /// Used instead of `runs` by a queue that conflates, but for parts of large messages.
+    newest: Option<Box<Newest>>,
+    feeders: Vec<Feeder>,
+    blocked_since: Option<Instant>,
+}
+
+impl LaneQueue {
+    /// An empty queue.
+    pub fn new(service: &Service) -> Self {
+        Self {
+            lane: service.lane,
+            policy: service.policy,
+            bytes_max: u64::from(service.bytes_max),
+            runs: Runs::default(),
+            newest: (service.policy == Policy::Conflate).then(Box::default),
+            feeders: Vec::new(),
+            blocked_since: None,
+        }
+    }
+
+    /// Whether frames of that service wait here.
+    pub fn serves(&self, service: &Service) -> bool {
+        self.lane == service.lane && self.policy == service.policy
+    }
+
+    /// Its lane.
+    pub const fn lane(&self) -> u8 {
+        self.lane
+    }
+
+    /// Bytes waiting.
+    pub fn bytes(&self) -> u64 {
+        self.runs.bytes() + self.newest.as_ref().map_or(0, |newest| newest.bytes())
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.newest.as_ref().is_none_or(|newest| newest.is_empty())
+    }
+
+    /// Queues frames, and drops others or these if that is the policy at the bound; `lose` gets topic, reason, messages.
+    /// True if the session has to end.
+    pub fn push(
+        &mut self,
+        now: Instant,
+        service: &Service,
+        frames: &Frames<'_>,
+        pool: &mut Pool,
+        lose: &mut impl FnMut(u32, LossReason, u32),
+    ) -> bool {
+        self.bytes_max = self.bytes_max.max(u64::from(service.bytes_max));
+        let deadline = match service.ttl_ms {
+            0 => NEVER,
+            ttl_ms => now + Duration::from_millis(ttl_ms),
+        };
+        // Where nothing is dropped, nobody asks for the topic, and frames of all topics are one entry.
+        let drops_none = matches!(self.policy, Policy::Block | Policy::Disconnect) && deadline == NEVER;
+        let common = Common { topic: if drops_none { 0 } else { frames.topic }, deadline };
+        match self.policy {
+            Policy::Block => self.queue(frames, common, pool),
+            Policy::Disconnect if self.bytes() >= self.bytes_max => return true,
+            Policy::Disconnect => self.queue(frames, common, pool),
+            Policy::DropNewest if self.bytes() >= self.bytes_max => self.refuse(frames, lose),
+            Policy::DropNewest => self.queue(frames, common, pool),
+            Policy::DropOldest => {
+                self.queue(frames, common, pool);
+                self.shrink(pool, lose);
+            }
+            Policy::Conflate => self.conflate(frames, common, pool, lose),
+        }
+        false
+    }
+
+    /// Moves frames to the link, after what their topic has lost: up to `room` bytes, at least one frame. Those that are
+    /// too late are dropped.
+    pub fn take(
+        &mut self,
+        now: Instant,
+        room: u64,
+        wire: &mut Wire,
+        losses: &mut Option<Box<Losses>>,
+        pool: &mut Pool,
+        drops: &mut Drops,
+    ) -> u64 {
+        let lane = self.lane;
+        let mut too_late = |topic, messages: u32, losses: &mut Option<Box<Losses>>| {
+            drops[LossReason::Ttl.index()] += u64::from(messages);
+            losses.get_or_insert_default().add(now, topic, lane, LossReason::Ttl, messages);
+        };
+        let mut taken = 0;
+        while let Some(front) = self.runs.front() {
+            if front.deadline <= now {
+                let Some((topic, messages)) = self.runs.drop_front(pool) else { break };
+                too_late(topic, messages, losses);
+                continue;
+            }
+            if taken > 0 && taken >= room {
+                return taken;
+            }
+            report(losses, front.topic, lane, wire, pool);
+            taken += self.runs.take(room - taken.min(room), pool, &mut |piece, pool| wire.push(piece, pool));
+            if wire.pieces() >= crate::io::SEND_PIECES_MAX {
+                return taken;
+            }
+        }
+        let Some(newest) = &mut self.newest else { return taken };
+        while taken < room
+            && let Some((frame, left)) = newest.front()
+        {
+            if left.deadline <= now {
+                too_late(left.topic, left.messages, losses);
+            } else {
+                report(losses, left.topic, lane, wire, pool);
+                taken += frame.len() as u64;
+                wire.push_copy(frame, pool);
+            }
+            newest.pop();
+        }
+        taken
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        self.runs.clear(pool);
+        if let Some(newest) = &mut self.newest {
+            **newest = Newest::default();
+        }
+    }
+
+    /// A publisher was stopped because of this queue. False if it was stopped before.
+    pub fn block(&mut self, feeder: Feeder, now: Instant) -> bool {
+        if self.feeders.contains(&feeder) {
+            return false;
+        }
+        self.feeders.push(feeder);
+        self.blocked_since.get_or_insert(now);
+        true
+    }
+
+    /// Since when publishers have been stopped because of this queue.
+    pub const fn blocked_since(&self) -> Option<Instant> {
+        self.blocked_since
+    }
+
+    /// Appends the publishers that may go on, if this queue and the bytes before it have drained to half, or `all`.
+    pub fn take_unblocked(&mut self, all: bool, wire_bytes: u64, out: &mut Vec<Feeder>) {
+        if !self.feeders.is_empty() && (all || self.bytes() + wire_bytes <= self.bytes_max / 2) {
+            self.blocked_since = None;
+            out.append(&mut self.feeders);
+        }
+    }
+
+    fn queue(&mut self, frames: &Frames<'_>, common: Common, pool: &mut Pool) {
+        self.runs.push(frames.head, frames.pieces, common, frames.share, pool);
+    }
+
+    fn refuse(&mut self, frames: &Frames<'_>, lose: &mut impl FnMut(u32, LossReason, u32)) {
+        let mut messages = 0;
+        walk(frames.whole, |_, shape| {
+            messages += shape.fragment.map_or(shape.messages, |fragment| self.runs.refuse(fragment));
+        });
+        lose(frames.topic, LossReason::DropNewest, messages);
+    }
+
+    /// Drops the oldest frames until the rest is within the bound; the newest one always stays.
+    fn shrink(&mut self, pool: &mut Pool, lose: &mut impl FnMut(u32, LossReason, u32)) {
+        while self.bytes() > self.bytes_max {
+            let Some((topic, messages)) = self.runs.drop_front(pool) else { break };
+            lose(topic, LossReason::Overflow, messages);
+        }
+    }
+
+    fn conflate(
+        &mut self,
+        frames: &Frames<'_>,
+        common: Common,
+        pool: &mut Pool,
+        lose: &mut impl FnMut(u32, LossReason, u32),
+    ) {
+        let Some(newest) = &mut self.newest else { return };
+        // Parts of a large message cannot replace each other: they wait in `runs`, which leaves first.
+        let first = Shape::of(frames.whole);
+        if first.fragment.is_some() {
+            lose(frames.topic, LossReason::Conflated, newest.remove((frames.topic, first.ckey)));
+            self.queue(frames, common, pool);
+            self.shrink(pool, lose);
+            return;
+        }
+        walk(frames.whole, |frame, shape| {
+            let replaced = newest.put((frames.topic, shape.ckey), frame, shape.messages, common.deadline);
+            lose(frames.topic, LossReason::Conflated, replaced);
+        });
+        while newest.bytes() > self.bytes_max
+            && let Some((_, left)) = newest.front()
+        {
+            newest.pop();
+            lose(left.topic, LossReason::Overflow, left.messages);
+        }
+    }
+}
+
+/// Tells the subscriber what a topic has lost, before its next frame.
+fn report(losses: &mut Option<Box<Losses>>, topic: u32, lane: u8, wire: &mut Wire, pool: &mut Pool) {
+    if let Some(pending) = losses {
+        pending.report(topic, lane, &mut |frame| wire.push_copy(frame, pool));
+        if pending.is_empty() {
+            *losses = None;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Messages that were dropped for one subscriber and that it has not been told of yet.
+
+use std::collections::HashMap;
+
+use laneway_proto::frame::lost::{LOST_FRAME_BYTES, LossReason, Lost};
+use laneway_proto::time::{Duration, Instant};
+
+/// Topics and lanes with losses at most; those of further topics are reported together, as topic 0.
+const PENDING_MAX: usize = 1_024;
+/// A loss is reported before its topic's next frame, or after this time.
+const PATIENCE: Duration = Duration::from_millis(1_000);
+
+/// Losses by topic and lane.
+#[derive(Debug, Default)]
+pub struct Losses {
+    pending: HashMap<(u32, u8), [u32; LossReason::ALL.len()]>,
+    /// When the oldest of them happened.
+    since: Option<Instant>,
+}
+
+impl Losses {
+    /// Whether there is nothing to report.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Keeps a loss of `messages`.
+    pub fn add(&mut self, now: Instant, topic: u32, lane: u8, reason: LossReason, messages: u32) {
+        if messages == 0 {
+            return;
+        }
+        self.since.get_or_insert(now);
+        let known = self.pending.len() < PENDING_MAX || self.pending.contains_key(&(topic, lane));
+        let counts = self.pending.entry((if known { topic } else { 0 }, lane)).or_default();
+        counts[reason.index()] = counts[reason.index()].saturating_add(messages);
+    }
+
+    /// Reports what a topic lost on a lane.
+    pub fn report(&mut self, topic: u32, lane: u8, put: &mut impl FnMut(&[u8; LOST_FRAME_BYTES])) {
+        if let Some(counts) = self.pending.remove(&(topic, lane)) {
+            encode(topic, lane, &counts, put);
+            if self.pending.is_empty() {
+                self.since = None;
+            }
+        }
+    }
+
+    /// Reports everything.
+    pub fn report_all(&mut self, put: &mut impl FnMut(&[u8; LOST_FRAME_BYTES])) {
+        for ((topic, lane), counts) in self.pending.drain() {
+            encode(topic, lane, &counts, put);
+        }
+        self.since = None;
+    }
+
+    /// When everything has to be reported.
+    pub fn due(&self) -> Option<Instant> {
+        self.since.map(|since| since + PATIENCE)
+    }
+}
+
+fn encode(topic: u32, lane: u8, counts: &[u32], put: &mut impl FnMut(&[u8; LOST_FRAME_BYTES])) {
+    for (reason, &count) in LossReason::ALL.into_iter().zip(counts) {
+        if count > 0 {
+            put(&Lost { topic, lane, reason, first: 0, count }.encode());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use laneway_proto::header::Header;
+    use laneway_proto::limits::HEADER_BYTES;
+
+    fn read(frame: &[u8; LOST_FRAME_BYTES]) -> Lost {
+        let header = Header::decode(frame.first_chunk::<HEADER_BYTES>().expect("a header")).expect("valid");
+        Lost::decode(&header, &frame[HEADER_BYTES..]).expect("valid")
+    }
+
+    #[test]
+    fn losses_of_a_topic_add_up_and_are_reported_once() {
+        let mut losses = Losses::default();
+        losses.add(Instant(5), 70_000, 4, LossReason::Overflow, 2);
+        losses.add(Instant(9), 70_000, 4, LossReason::Overflow, 3);
+        losses.add(Instant(9), 70_000, 4, LossReason::Ttl, 1);
+        losses.add(Instant(9), 70_001, 4, LossReason::Ttl, 7);
+        assert_eq!(losses.due(), Some(Instant(5) + PATIENCE));
+        let mut reports = Vec::new();
+        losses.report(70_000, 4, &mut |frame| reports.push(read(frame)));
+        losses.report(70_000, 4, &mut |frame| reports.push(read(frame)));
+        let lost = |topic, reason, count| Lost { topic, lane: 4, reason, first: 0, count };
+        assert_eq!(reports, [lost(70_000, LossReason::Ttl, 1), lost(70_000, LossReason::Overflow, 5)]);
+        reports.clear();
+        losses.report_all(&mut |frame| reports.push(read(frame)));
+        assert_eq!((reports, losses.due()), (vec![lost(70_001, LossReason::Ttl, 7)], None));
+    }
+
+    #[test]
+    fn losses_of_very_many_topics_are_bounded_and_none_is_forgotten() {
+        let mut losses = Losses::default();
+        for topic in 1..=3_000 {
+            losses.add(Instant(0), topic, 4, LossReason::Overflow, 1);
+        }
+        assert!(losses.pending.len() <= PENDING_MAX + 1);
+        let mut total = 0;
+        losses.report_all(&mut |frame| total += read(frame).count);
+        assert_eq!(total, 3_000);
+    }
+}

@@ -1,0 +1,298 @@
+//! What waits for one peer: a queue for each lane and policy it is served by, and the order in which they leave.
+//!
+//! Frames wait in the queues and get their place on the link as late as possible, when the kernel takes more, so that
+//! priority acts on everything that is not yet in the kernel. What a queue drops is remembered and reported to the
+//! subscriber before the topic's next frame.
+
+pub mod frames;
+pub mod lane_queue;
+pub mod losses;
+pub mod newest;
+pub mod runs;
+pub mod tail;
+pub mod wire;
+
+use laneway_proto::frame::lost::LossReason;
+use laneway_proto::lane::policy::Policy;
+use laneway_proto::lane::scheduler::{Next, Scheduler};
+use laneway_proto::lane::table::LaneTable;
+use laneway_proto::time::Instant;
+
+use self::frames::{FRONT_BYTES, Fragment, Shape, walk};
+use self::lane_queue::LaneQueue;
+use self::losses::Losses;
+use self::newest::Newest;
+use self::runs::{Common, NEVER, Runs};
+use self::tail::Tail;
+use self::wire::Wire;
+use crate::counters::Drops;
+use crate::io::SEND_PIECES_MAX;
+use crate::pool::{Piece, Pool};
+use crate::slab::Key;
+
+/// Bytes given a place on the link at once while one lane is in use: enough to keep the kernel busy.
+const WIRE_BYTES_MAX: u64 = 256 * 1024;
+/// The same while several lanes are in use, so that little stands in front of a more urgent frame.
+const WIRE_BYTES_MAX_SHARED: u64 = 16 * 1024;
+
+/// A publisher that was stopped because of an outbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Feeder {
+    /// The shard that owns the publisher's connection.
+    pub shard: u8,
+    /// The publisher's connection on that shard.
+    pub key: Key,
+}
+
+/// How one subscriber gets one run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// Lane it leaves on.
+    pub lane: u8,
+    /// What a full queue does.
+    pub policy: Policy,
+    /// Bytes of the queue.
+    pub bytes_max: u32,
+    /// Milliseconds after which it is not sent any more; 0: never.
+    pub ttl_ms: u32,
+}
+
+/// Frames to be queued.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames<'a> {
+    /// The broker's id of their topic.
+    pub topic: u32,
+    /// Their bytes: `head`, then the pieces. More than one part: one frame.
+    pub head: &'a [u8],
+    /// The parts behind `head`.
+    pub pieces: &'a [Piece],
+    /// All of it in one piece of memory, for queues that look at single frames.
+    pub whole: &'a [u8],
+    /// Whether pieces are queued by reference.
+    pub share: bool,
+}
+
+/// The queues towards one peer.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    wire: Wire,
+    queues: Vec<LaneQueue>,
+    /// Which of them is next; only once two lanes are in use.
+    scheduler: Option<Box<Scheduler>>,
+    losses: Option<Box<Losses>>,
+    /// Every lane is ahead of its rate until then.
+    paused_until: Option<Instant>,
+    /// Leaves behind everything else.
+    last: Vec<u8>,
+}
+
+impl Outbox {
+    /// Bytes waiting, those in flight included.
+    pub fn bytes(&self) -> u64 {
+        self.wire.bytes() + self.queues.iter().map(LaneQueue::bytes).sum::<u64>() + self.last.len() as u64
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.wire.is_empty() && self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty)
+    }
+
+    /// Whether a send is in flight.
+    pub const fn in_flight(&self) -> bool {
+        self.wire.in_flight()
+    }
+
+    /// Appends what the broker itself says: it leaves before all frames that wait for their turn.
+    pub fn push_control(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.wire.push_copy(bytes, pool);
+    }
+
+    /// Says what leaves behind everything that is queued.
+    pub fn push_last(&mut self, bytes: &[u8]) {
+        self.last.extend_from_slice(bytes);
+    }
+
+    /// Whether the publishers that feed this queue have to wait.
+    pub fn is_full(&self, service: &Service) -> bool {
+        service.policy == Policy::Block
+            && self.queue(service).is_some_and(|queue| self.fill_of(queue) >= u64::from(service.bytes_max))
+    }
+
+    /// Queues frames. True if the queue has no room and its policy is to end the session.
+    pub fn push(
+        &mut self,
+        now: Instant,
+        service: &Service,
+        frames: &Frames<'_>,
+        lanes: &LaneTable,
+        pool: &mut Pool,
+        drops: &mut Drops,
+    ) -> bool {
+        let place = self.place(service, lanes);
+        let queue = &mut self.queues[place];
+        let losses = &mut self.losses;
+        let mut lose = |topic, reason: LossReason, messages| {
+            drops[reason.index()] += u64::from(messages);
+            losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
+        };
+        let overflow = queue.push(now, service, frames, pool, &mut lose);
+        if let Some(scheduler) = &mut self.scheduler {
+            scheduler.set_ready(service.lane, true);
+        }
+        overflow
+    }
+
+    /// Gives frames their place on the link, in the order of their lanes, and returns the pieces of the next send: 0 if
+    /// there is nothing to send now. Marks the send as in flight.
+    pub fn start_send(
+        &mut self,
+        now: Instant,
+        out: &mut [Piece; SEND_PIECES_MAX],
+        pool: &mut Pool,
+        drops: &mut Drops,
+    ) -> usize {
+        self.paused_until = None;
+        self.report_due_losses(now, pool);
+        let bytes_max = if self.scheduler.is_some() { WIRE_BYTES_MAX_SHARED } else { WIRE_BYTES_MAX };
+        while self.wire.bytes() < bytes_max && self.wire.pieces() < SEND_PIECES_MAX {
+            let (lane, turn_bytes) = match &mut self.scheduler {
+                None => (None, u64::MAX),
+                Some(scheduler) => match scheduler.next(now) {
+                    Next::Lane { lane, bytes_max } => (Some(lane), bytes_max as u64),
+                    Next::NotBefore(until) => {
+                        self.paused_until = Some(until);
+                        break;
+                    }
+                    Next::Idle => break,
+                },
+            };
+            // One lane in use: whole entries, up to the bound.
+            let room = turn_bytes.min(bytes_max - self.wire.bytes());
+            let taken = self.take_from(now, lane, room, pool, drops);
+            if let (Some(scheduler), Some(lane)) = (&mut self.scheduler, lane) {
+                scheduler.charge(now, lane, taken as usize);
+                let more = self.queues.iter().any(|queue| queue.lane() == lane && !queue.is_empty());
+                scheduler.set_ready(lane, more);
+            } else if taken == 0 {
+                break;
+            }
+        }
+        if !self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty) {
+            self.report_losses(pool);
+            let last = std::mem::take(&mut self.last);
+            self.wire.push_copy(&last, pool);
+        }
+        self.wire.start_send(out)
+    }
+
+    /// The send is over and took `sent` bytes from the front. True if that was not all it was given.
+    pub fn on_sent(&mut self, sent: u32, pool: &mut Pool) -> bool {
+        self.wire.on_sent(sent, pool)
+    }
+
+    /// Bytes that have their place on the link.
+    pub const fn wire_bytes(&self) -> u64 {
+        self.wire.bytes()
+    }
+
+    /// A send in flight came to an end that took nothing, after [`Self::clear`] or a failure.
+    pub const fn on_send_failed(&mut self) {
+        self.wire.on_send_failed();
+    }
+
+    /// Drops everything that waits. A send in flight keeps its own references.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        self.wire.clear(pool);
+        for queue in &mut self.queues {
+            queue.clear(pool);
+        }
+        self.last.clear();
+        self.losses = None;
+    }
+
+    /// A publisher was stopped because of a queue. False if it was stopped before.
+    pub fn block(&mut self, service: &Service, feeder: Feeder, now: Instant) -> bool {
+        let place = self.queues.iter().position(|queue| queue.serves(service));
+        place.is_some_and(|place| self.queues[place].block(feeder, now))
+    }
+
+    /// Since when publishers have been stopped because of this outbox.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        self.queues.iter().filter_map(LaneQueue::blocked_since).min()
+    }
+
+    /// Appends the publishers that may go on: those of queues that have drained by half, or all of them.
+    pub fn take_unblocked(&mut self, all: bool, out: &mut Vec<Feeder>) {
+        let waiting = self.wire.bytes();
+        for queue in &mut self.queues {
+            queue.take_unblocked(all, waiting, out);
+        }
+    }
+
+    /// When [`Self::start_send`] has something to do without anything being queued: a report is due, or a lane's rate
+    /// allows more. `None` while a send is in flight: its end comes first.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.in_flight() {
+            return None;
+        }
+        let due = self.losses.as_ref().and_then(|losses| losses.due());
+        [due, self.paused_until].into_iter().flatten().min()
+    }
+
+    fn queue(&self, service: &Service) -> Option<&LaneQueue> {
+        self.queues.iter().find(|queue| queue.serves(service))
+    }
+
+    fn fill_of(&self, queue: &LaneQueue) -> u64 {
+        self.wire.bytes() + queue.bytes()
+    }
+
+    /// The queue for `service`, made if there is none.
+    fn place(&mut self, service: &Service, lanes: &LaneTable) -> usize {
+        if let Some(place) = self.queues.iter().position(|queue| queue.serves(service)) {
+            return place;
+        }
+        self.queues.push(LaneQueue::new(service));
+        let several = self.queues.iter().any(|queue| queue.lane() != service.lane);
+        if several && self.scheduler.is_none() {
+            let mut scheduler = Box::new(Scheduler::new(lanes));
+            for queue in self.queues.iter().filter(|queue| !queue.is_empty()) {
+                scheduler.set_ready(queue.lane(), true);
+            }
+            self.scheduler = Some(scheduler);
+        }
+        self.queues.len() - 1
+    }
+
+    /// Moves frames of `lane`, or of the only one, to the link: up to `room` bytes, at least one frame.
+    fn take_from(&mut self, now: Instant, lane: Option<u8>, room: u64, pool: &mut Pool, drops: &mut Drops) -> u64 {
+        let Self { queues, wire, losses, .. } = self;
+        let serves = |queue: &LaneQueue| lane.is_none_or(|lane| queue.lane() == lane) && !queue.is_empty();
+        let mut taken = 0;
+        // Queues of one lane take turns.
+        while let Some(place) = queues.iter().position(serves) {
+            taken += queues[place].take(now, room, wire, losses, pool, drops);
+            let served = queues.remove(place);
+            queues.push(served);
+            if taken > 0 {
+                break;
+            }
+        }
+        taken
+    }
+
+    fn report_due_losses(&mut self, now: Instant, pool: &mut Pool) {
+        if self.losses.as_ref().is_some_and(|losses| losses.due().is_some_and(|due| due <= now)) {
+            self.report_losses(pool);
+        }
+    }
+
+    fn report_losses(&mut self, pool: &mut Pool) {
+        if let Some(mut losses) = self.losses.take() {
+            losses.report_all(&mut |frame| self.wire.push_copy(frame, pool));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! A queue of whole frames by reference, which can be cut at any frame's border.
+//!
+//! Frames that lie behind each other in one buffer are one entry, so a queue costs little however many frames are in it;
+//! only a queue that has to drop or divide looks at single frames.
+
+use std::collections::VecDeque;
+
+use laneway_proto::frame::extensions::Src;
+use laneway_proto::time::Instant;
+
+use super::{FRONT_BYTES, Fragment, Shape, Tail};
+use crate::pool::{Piece, Pool};
+
+/// Never too late.
+pub const NEVER: Instant = Instant(u64::MAX);
+/// Queue capacity kept by a queue that has run empty.
+const IDLE_CAPACITY_MAX: usize = 256;
+/// Large messages remembered of which a fragment was dropped.
+const CUTS_MAX: usize = 16;
+
+/// What the frames of an entry have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Common {
+    /// Their topic; 0 in a queue that never drops.
+    pub topic: u32,
+    /// Until when they are worth sending.
+    pub deadline: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    piece: Piece,
+    common: Common,
+    /// Its first byte is a frame's first.
+    starts: bool,
+    /// Its last byte is a frame's last.
+    ends: bool,
+}
+
+/// The queue. Its front is always a frame's first byte; `bytes` is the sum of the entries' lengths; every entry holds one
+/// reference on its buffer.
+#[derive(Debug, Default)]
+pub struct Runs {
+    queue: VecDeque<Entry>,
+    bytes: u64,
+    tail: Tail,
+    /// Messages of which a fragment was dropped: they were counted as lost.
+    cuts: VecDeque<Src>,
+}
+
+impl Runs {
+    /// Bytes waiting.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Appends whole frames that lie in `head` and then in `pieces`: by reference if `share`, else copied. If there is
+    /// more than one part, they are one frame.
+    pub fn push(&mut self, head: &[u8], pieces: &[Piece], common: Common, share: bool, pool: &mut Pool) {
+        if let ([], [piece], false) = (head, pieces, share)
+            && self.extend(*piece, common, pool)
+        {
+            return;
+        }
+        let total = head.len() as u64 + pieces.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
+        let mut seen = 0;
+        let Self { queue, bytes, tail, .. } = self;
+        let mut put = |piece: Piece, pool: &mut Pool| {
+            let starts = seen == 0;
+            seen += u64::from(piece.len);
+            *bytes += u64::from(piece.len);
+            append(queue, Entry { piece, common, starts, ends: seen == total }, pool);
+        };
+        tail.append(head, pool, &mut put);
+        for &piece in pieces {
+            if share {
+                pool.retain(piece.buf);
+                put(piece, pool);
+            } else {
+                tail.append_piece(piece, pool, &mut put);
+            }
+        }
+    }
+
+    /// The usual way of a small run: copied behind the last one, as a part of its entry. False if it cannot be.
+    fn extend(&mut self, piece: Piece, common: Common, pool: &mut Pool) -> bool {
+        let Some(last) = self.queue.back_mut() else { return false };
+        let goes_on = last.starts && last.ends && last.common == common;
+        if !goes_on || !self.tail.extend(last.piece, piece, pool) {
+            return false;
+        }
+        last.piece.len += piece.len;
+        self.bytes += u64::from(piece.len);
+        true
+    }
+
+    /// Topic and deadline of the frame in front.
+    pub fn front(&self) -> Option<Common> {
+        self.queue.front().map(|entry| entry.common)
+    }
+
+    /// Moves whole frames of one entry to `put`, with their references: as many as fit into `bytes_max`, at least one.
+    /// Returns their bytes.
+    pub fn take(&mut self, bytes_max: u64, pool: &mut Pool, put: &mut impl FnMut(Piece, &mut Pool)) -> u64 {
+        let Some(front) = self.queue.front_mut() else { return 0 };
+        let mut taken = 0;
+        if u64::from(front.piece.len) > bytes_max {
+            let fit = whole_frames(front.piece, bytes_max, pool);
+            if fit < front.piece.len {
+                pool.retain(front.piece.buf);
+                put(Piece { len: fit, ..front.piece }, pool);
+                front.piece.start += fit;
+                front.piece.len -= fit;
+                self.bytes -= u64::from(fit);
+                return u64::from(fit);
+            }
+        }
+        while let Some(entry) = self.queue.pop_front() {
+            taken += u64::from(entry.piece.len);
+            put(entry.piece, pool);
+            if entry.ends {
+                break;
+            }
+        }
+        self.bytes -= taken;
+        if self.queue.is_empty() {
+            self.on_empty(pool);
+        }
+        taken
+    }
+
+    /// Drops the frame in front, and if it is a fragment, those of its message that follow it. Returns its topic and the
+    /// messages that are lost by it.
+    pub fn drop_front(&mut self, pool: &mut Pool) -> Option<(u32, u32)> {
+        let topic = self.front()?.topic;
+        let shape = self.shape_of_front(pool);
+        self.advance(shape.len, pool);
+        let Some(fragment) = shape.fragment else { return Some((topic, shape.messages)) };
+        let messages = u32::from(!self.is_cut(fragment.src));
+        let mut last = fragment.last;
+        while !last && !self.queue.is_empty() {
+            let next = self.shape_of_front(pool);
+            let Some(follows) = next.fragment.filter(|next| next.src == fragment.src) else { break };
+            self.advance(next.len, pool);
+            last = follows.last;
+        }
+        self.note_cut(Fragment { last, ..fragment });
+        Some((topic, messages))
+    }
+
+    /// A fragment was refused before it was queued; returns the messages that are lost by it.
+    pub fn refuse(&mut self, fragment: Fragment) -> u32 {
+        let messages = u32::from(!self.is_cut(fragment.src));
+        self.note_cut(fragment);
+        messages
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        for entry in self.queue.drain(..) {
+            pool.release(entry.piece.buf);
+        }
+        self.bytes = 0;
+        self.on_empty(pool);
+    }
+
+    fn is_cut(&self, src: Src) -> bool {
+        self.cuts.contains(&src)
+    }
+
+    fn note_cut(&mut self, fragment: Fragment) {
+        self.cuts.retain(|cut| *cut != fragment.src);
+        if !fragment.last {
+            if self.cuts.len() == CUTS_MAX {
+                self.cuts.pop_front();
+            }
+            self.cuts.push_back(fragment.src);
+        }
+    }
+
+    fn shape_of_front(&self, pool: &Pool) -> Shape {
+        let mut front = [0; FRONT_BYTES];
+        let mut have = 0;
+        for entry in &self.queue {
+            let bytes = pool.piece(entry.piece);
+            let part = bytes.len().min(FRONT_BYTES - have);
+            front[have..have + part].copy_from_slice(&bytes[..part]);
+            have += part;
+            if have == FRONT_BYTES {
+                break;
+            }
+        }
+        Shape::of(&front[..have])
+    }
+
+    fn advance(&mut self, mut bytes: u32, pool: &mut Pool) {
+        self.bytes -= u64::from(bytes);
+        while let Some(front) = self.queue.front_mut() {
+            if bytes < front.piece.len {
+                front.piece.start += bytes;
+                front.piece.len -= bytes;
+                front.starts = true;
+                return;
+            }
+            bytes -= front.piece.len;
+            pool.release(front.piece.buf);
+            self.queue.pop_front();
+        }
+        assert!(bytes == 0, "a queue holds whole frames");
+        self.on_empty(pool);
+    }
+
+    fn on_empty(&mut self, pool: &mut Pool) {
+        self.tail.close(pool);
+        if self.queue.capacity() > IDLE_CAPACITY_MAX {
+            self.queue.shrink_to(IDLE_CAPACITY_MAX);
+        }
+    }
+}
+
+/// Appends an entry, as a part of the last one if it touches that. What begins inside a frame stays an entry of its own,
+/// so that a frame in parts is never divided.
+fn append(queue: &mut VecDeque<Entry>, entry: Entry, pool: &mut Pool) {
+    match queue.back_mut() {
+        Some(last)
+            if last.piece.buf == entry.piece.buf
+                && last.piece.start + last.piece.len == entry.piece.start
+                && last.common == entry.common
+                && (if entry.starts { last.starts } else { !last.ends }) =>
+        {
+            last.piece.len += entry.piece.len;
+            last.ends = entry.ends;
+            pool.release(entry.piece.buf);
+        }
+        Some(_) | None => queue.push_back(entry),
+    }
+}
+
+/// Bytes of the whole frames at the front of a range that fit into `bytes_max`, at least those of the first; the range's
+/// length if its last frame would be divided.
+fn whole_frames(piece: Piece, bytes_max: u64, pool: &Pool) -> u32 {
+    let bytes = pool.piece(piece);
+    let mut at = 0;
+    while let Some([l0, l1]) = bytes.get(at..at + 2) {
+        let next = at + usize::from(u16::from_le_bytes([*l0, *l1]));
+        if next > bytes.len() {
+            // A frame that goes on in the next entry.
+            return if at == 0 { piece.len } else { at as u32 };
+        }
+        if at > 0 && next as u64 > bytes_max {
+            break;
+        }
+        at = next;
+    }
+    if at == 0 { piece.len } else { at as u32 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use super::*;
+use crate::outbox::tests::SHAPE;
+use laneway_proto::frame::extensions::Src;
+use laneway_proto::header::{Header, Kind};
+use proptest::prelude::*;
+
+const COMMON: Common = Common { topic: 70_000, deadline: NEVER };
+
+fn frame(payload: usize, value: u8) -> Vec<u8> {
+    let mut bytes = Header { topic: 70_000, lane: 4, ..Header::new(Kind::PUB, payload) }.encode().to_vec();
+    bytes.extend(std::iter::repeat_n(value, payload));
+    bytes
+}
+
+fn taken(runs: &mut Runs, bytes_max: u64, pool: &mut Pool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let count = runs.take(bytes_max, pool, &mut |piece, pool| {
+        bytes.extend_from_slice(pool.piece(piece));
+        pool.release(piece.buf);
+    });
+    assert_eq!(count, bytes.len() as u64);
+    bytes
+}
+
+proptest! {
+    /// Frames in one part or several, shared or copied, are taken and dropped as from a list of frames.
+    #[test]
+    fn it_behaves_like_a_list_of_frames(
+        steps in prop::collection::vec((0u8..4, 0usize..150, any::<bool>(), 0usize..6, 1u64..600), 1..80),
+    ) {
+        let mut pool = Pool::new(SHAPE);
+        let mut runs = Runs::default();
+        let mut model: VecDeque<Vec<u8>> = VecDeque::new();
+        let mut value = 0;
+        for (what, payload, share, cuts, bytes_max) in steps {
+            match what {
+                // A run of several frames in one part, or one frame in several parts.
+                0 | 1 => {
+                    let count = if what == 0 { cuts + 1 } else { 1 };
+                    let mut bytes = Vec::new();
+                    for _ in 0..count {
+                        value = u8::wrapping_add(value, 1);
+                        model.push_back(frame(payload, value));
+                        bytes.extend(frame(payload, value));
+                    }
+                    let head = if what == 0 { 0 } else { (cuts * 7).min(bytes.len()) };
+                    let Some((buf, mut memory)) = pool.lend() else { model.truncate(model.len() - count); continue };
+                    memory[..bytes.len()].copy_from_slice(&bytes);
+                    pool.restore(buf, memory);
+                    let half = (bytes.len() - head) / 2;
+                    let all = Piece { buf, start: head as u32, len: (bytes.len() - head) as u32 };
+                    let parts = [Piece { len: half as u32, ..all }, Piece { start: all.start + half as u32, len: all.len - half as u32, ..all }];
+                    let pieces: Vec<Piece> = match what { 0 => vec![all], _ => parts.into_iter().filter(|part| part.len > 0).collect() };
+                    runs.push(&bytes[..head], &pieces, COMMON, share, &mut pool);
+                    pool.release(buf);
+                }
+                2 => {
+                    let dropped = runs.drop_front(&mut pool);
+                    prop_assert_eq!(dropped, model.pop_front().map(|_| (70_000, 1)));
+                }
+                _ => {
+                    let bytes = taken(&mut runs, bytes_max, &mut pool);
+                    let mut wanted = Vec::new();
+                    while wanted.len() < bytes.len() {
+                        wanted.extend(model.pop_front().expect("as many frames"));
+                    }
+                    prop_assert_eq!(&bytes, &wanted, "whole frames, in order");
+                }
+            }
+            prop_assert_eq!(runs.bytes(), model.iter().map(|frame| frame.len() as u64).sum::<u64>());
+            prop_assert_eq!(runs.is_empty(), model.is_empty());
+        }
+        runs.clear(&mut pool);
+        prop_assert_eq!(pool.held(), 0);
+    }
+}
+
+/// A fragment without payload: FRAG, then SRC.
+fn fragment(index: u16, count: u16, src: Src) -> Vec<u8> {
+    let mut bytes = vec![32, 0, 0x01, 0x0A, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend(index.to_le_bytes());
+    bytes.extend(count.to_le_bytes());
+    bytes.extend(1_000u32.to_le_bytes());
+    bytes.extend(src.origin.to_le_bytes());
+    bytes.extend(src.seq.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_message_of_which_a_fragment_is_dropped_is_one_loss_whatever_becomes_of_the_rest() {
+    let mut pool = Pool::new(SHAPE);
+    let mut runs = Runs::default();
+    let (a, b) = (Src { origin: 1, seq: 5 }, Src { origin: 2, seq: 5 });
+    let parts =
+        [fragment(0, 4, a), fragment(1, 4, a), fragment(0, 2, b), fragment(2, 4, a), fragment(3, 4, a), frame(0, 0)];
+    for part in &parts {
+        runs.push(part, &[], COMMON, false, &mut pool);
+    }
+    assert_eq!(runs.drop_front(&mut pool), Some((70_000, 1)), "both fragments in front go as one message");
+    assert_eq!(runs.drop_front(&mut pool), Some((70_000, 1)), "the other message");
+    assert_eq!(runs.drop_front(&mut pool), Some((70_000, 0)), "the rest of the first one was counted");
+    assert_eq!(runs.drop_front(&mut pool), Some((70_000, 1)), "a whole message");
+    assert_eq!((runs.drop_front(&mut pool), pool.held()), (None, 0));
+}
+
+#[test]
+fn copied_runs_of_another_topic_or_deadline_stay_apart() {
+    let mut pool = Pool::new(SHAPE);
+    let mut runs = Runs::default();
+    let bytes = frame(4, 1);
+    let Some((buf, mut memory)) = pool.lend() else { panic!("a buffer is free") };
+    memory[..bytes.len()].copy_from_slice(&bytes);
+    pool.restore(buf, memory);
+    let piece = Piece { buf, start: 0, len: bytes.len() as u32 };
+    let all = [COMMON, COMMON, Common { topic: 70_001, ..COMMON }, Common { deadline: Instant(5), ..COMMON }];
+    for common in all {
+        runs.push(&[], &[piece], common, false, &mut pool);
+    }
+    for common in all {
+        assert_eq!(runs.front(), Some(common));
+        runs.drop_front(&mut pool);
+    }
+    pool.release(buf);
+    assert_eq!((runs.front(), pool.held()), (None, 0));
+}

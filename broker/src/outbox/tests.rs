@@ -1,0 +1,273 @@
+use super::*;
+use crate::pool::{BufId, PoolShape};
+use laneway_proto::frame::lost::Lost;
+use laneway_proto::header::{Header, Kind};
+use laneway_proto::limits::HEADER_BYTES;
+use proptest::prelude::*;
+
+pub(super) const SHAPE: PoolShape = PoolShape {
+    ingress_buffer_bytes: 4_096,
+    ingress_buffers: 8,
+    ingress_buffers_max: 8,
+    egress_buffer_bytes: 64,
+    egress_buffers_kept: 16,
+};
+const T0: Instant = Instant(0);
+
+fn frame(topic: u32, lane: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Header { topic, lane, ..Header::new(Kind::PUB, payload.len()) }.encode().to_vec();
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+const fn service(lane: u8, policy: Policy, bytes_max: u32) -> Service {
+    Service { lane, policy, bytes_max, ttl_ms: 0 }
+}
+
+/// An outbox under test, with everything it needs.
+struct Bench {
+    outbox: Outbox,
+    pool: Pool,
+    drops: Drops,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { outbox: Outbox::default(), pool: Pool::new(SHAPE), drops: Drops::default(), now: T0 }
+    }
+
+    fn push(&mut self, service: &Service, topic: u32, bytes: &[u8]) -> bool {
+        let frames = Frames { topic, head: bytes, pieces: &[], whole: bytes, share: false };
+        self.outbox.push(self.now, service, &frames, &LaneTable::STANDARD, &mut self.pool, &mut self.drops)
+    }
+
+    /// What the next send would carry; it takes all of it.
+    fn send(&mut self) -> Vec<u8> {
+        let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
+        let count = self.outbox.start_send(self.now, &mut pieces, &mut self.pool, &mut self.drops);
+        let bytes: Vec<u8> = pieces[..count].iter().flat_map(|&piece| self.pool.piece(piece).to_vec()).collect();
+        if count > 0 {
+            self.outbox.on_sent(bytes.len() as u32, &mut self.pool);
+        }
+        bytes
+    }
+
+    /// Everything that leaves, frame by frame.
+    fn send_all(&mut self) -> Vec<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let sent = self.send();
+            if sent.is_empty() {
+                break;
+            }
+            bytes.extend(sent);
+        }
+        let mut frames = Vec::new();
+        walk(&bytes, |frame, _| frames.push(frame.to_vec()));
+        frames
+    }
+}
+
+fn lost(frame: &[u8]) -> Option<Lost> {
+    let header = Header::decode(frame.first_chunk::<HEADER_BYTES>()?).ok()?;
+    if header.kind == Kind::LOST { Lost::decode(&header, &frame[HEADER_BYTES..]).ok() } else { None }
+}
+
+#[test]
+fn the_oldest_frames_go_and_the_subscriber_is_told_before_the_next_one() {
+    let mut bench = Bench::new();
+    let stream = service(4, Policy::DropOldest, 3 * 17);
+    for value in 0..10u8 {
+        assert!(!bench.push(&stream, 70_000, &frame(70_000, 4, &[value])));
+    }
+    assert_eq!(bench.outbox.bytes(), 3 * 17, "the bound holds at every moment");
+    let sent = bench.send_all();
+    let report = Lost { topic: 70_000, lane: 4, reason: LossReason::Overflow, first: 0, count: 7 };
+    assert_eq!(lost(&sent[0]), Some(report));
+    assert_eq!(sent[1..].iter().map(|frame| frame[16]).collect::<Vec<_>>(), [7, 8, 9]);
+    assert_eq!((bench.drops[LossReason::Overflow.index()], bench.pool.held()), (7, 0));
+}
+
+#[test]
+fn the_newest_frames_are_refused_and_reported_within_a_second() {
+    let mut bench = Bench::new();
+    let refusing = service(1, Policy::DropNewest, 2 * 17);
+    for value in 0..5u8 {
+        bench.push(&refusing, 70_000, &frame(70_000, 1, &[value]));
+    }
+    let sent = bench.send_all();
+    let report = Lost { topic: 70_000, lane: 1, reason: LossReason::DropNewest, first: 0, count: 3 };
+    assert_eq!((lost(&sent[0]), sent.len()), (Some(report), 3));
+    assert_eq!((sent[1][16], sent[2][16]), (0, 1));
+    // Nothing follows that a report could stand before.
+    for _ in 0..4 {
+        bench.push(&refusing, 70_001, &frame(70_001, 1, &[9]));
+    }
+    assert_eq!(bench.send_all().len(), 3, "two frames, and the report before them");
+    for _ in 0..3 {
+        bench.push(&refusing, 70_001, &frame(70_001, 1, &[9]));
+    }
+    assert_eq!(bench.outbox.poll_timeout(), Some(Instant(1_000_000_000)));
+}
+
+#[test]
+fn a_newer_value_replaces_the_queued_one_of_its_topic() {
+    let mut bench = Bench::new();
+    let state = service(3, Policy::Conflate, 10_000);
+    for value in 0..100u8 {
+        for topic in [70_000, 70_001] {
+            bench.push(&state, topic, &frame(topic, 3, &[value]));
+        }
+    }
+    let sent = bench.send_all();
+    assert_eq!(sent.len(), 4, "one report and one value for each topic");
+    assert_eq!(
+        lost(&sent[0]).map(|lost| (lost.topic, lost.reason, lost.count)),
+        Some((70_000, LossReason::Conflated, 99))
+    );
+    assert_eq!((sent[1][16], sent[3][16]), (99, 99));
+    assert_eq!(bench.pool.held(), 0);
+}
+
+#[test]
+fn a_session_that_may_not_lag_ends_when_it_does() {
+    let mut bench = Bench::new();
+    let strict = service(1, Policy::Disconnect, 17);
+    assert!(!bench.push(&strict, 70_000, &frame(70_000, 1, &[1])));
+    assert!(bench.push(&strict, 70_000, &frame(70_000, 1, &[2])));
+}
+
+#[test]
+fn what_waited_too_long_is_dropped_and_reported() {
+    let mut bench = Bench::new();
+    let brief = Service { ttl_ms: 10, ..service(1, Policy::Block, 10_000) };
+    bench.push(&brief, 70_000, &frame(70_000, 1, &[1]));
+    bench.now = Instant(9_999_999);
+    bench.push(&brief, 70_000, &frame(70_000, 1, &[2]));
+    bench.now = Instant(10_000_000);
+    let sent = bench.send_all();
+    assert_eq!(lost(&sent[0]).map(|lost| (lost.reason, lost.count)), Some((LossReason::Ttl, 1)));
+    assert_eq!((sent.len(), sent[1][16]), (2, 2));
+}
+
+#[test]
+fn a_command_stands_behind_no_bulk_that_is_not_yet_on_the_link() {
+    let mut bench = Bench::new();
+    let bulk = service(5, Policy::Block, 1_000_000);
+    let command = service(1, Policy::Block, 1_000_000);
+    bench.push(&command, 70_000, &frame(70_000, 1, &[0]));
+    bench.send_all();
+    for _ in 0..100 {
+        bench.push(&bulk, 70_001, &frame(70_001, 5, &[5; 1_000]));
+    }
+    let first = bench.send();
+    assert!(first.len() <= WIRE_BYTES_MAX_SHARED as usize + 1_016, "{} bytes are ahead of a command", first.len());
+    bench.push(&command, 70_000, &frame(70_000, 1, &[1]));
+    let next = bench.send();
+    assert_eq!((next[8], next[16]), (1, 1), "the command is the next frame");
+}
+
+#[test]
+fn a_goodbye_leaves_behind_everything_that_waits() {
+    let mut bench = Bench::new();
+    let command = service(1, Policy::Block, 1_000_000);
+    bench.outbox.push_last(&frame(0, 0, b"bye"));
+    bench.push(&command, 70_000, &frame(70_000, 1, &[1]));
+    let sent = bench.send_all();
+    assert_eq!((sent.len(), &sent[1][16..]), (2, &b"bye"[..]));
+    assert!(bench.outbox.is_empty());
+}
+
+#[test]
+fn a_stopped_publisher_goes_on_only_when_half_of_the_queue_is_gone() {
+    let mut bench = Bench::new();
+    let feeder = Feeder { shard: 0, key: Key { slot: 1, generation: 2 } };
+    let command = service(1, Policy::Block, 40);
+    for value in 0..3 {
+        assert_eq!(bench.outbox.is_full(&command), value == 3);
+        bench.push(&command, 70_000, &frame(70_000, 1, &[value]));
+    }
+    assert!(bench.outbox.is_full(&command));
+    assert!(bench.outbox.block(&command, feeder, Instant(5)));
+    assert!(!bench.outbox.block(&command, feeder, Instant(9)), "stopped once");
+    assert_eq!(bench.outbox.blocked_since(), Some(Instant(5)));
+    let mut unblocked = Vec::new();
+    bench.outbox.take_unblocked(false, &mut unblocked);
+    assert_eq!(unblocked, []);
+    bench.send_all();
+    bench.outbox.take_unblocked(false, &mut unblocked);
+    assert_eq!(unblocked, [feeder]);
+    assert_eq!(bench.outbox.blocked_since(), None);
+}
+
+#[test]
+fn a_report_that_is_due_waits_for_the_end_of_the_send_before_it() {
+    let mut bench = Bench::new();
+    let refusing = service(1, Policy::DropNewest, 17);
+    bench.push(&refusing, 70_000, &frame(70_000, 1, &[0]));
+    let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
+    let count = bench.outbox.start_send(T0, &mut pieces, &mut bench.pool, &mut bench.drops);
+    assert_eq!(count, 1);
+    bench.push(&refusing, 70_000, &frame(70_000, 1, &[1]));
+    bench.push(&refusing, 70_000, &frame(70_000, 1, &[2]));
+    bench.now = Instant(5_000_000_000);
+    assert_eq!(bench.outbox.poll_timeout(), None, "a shard that looks again at once would never rest");
+    bench.outbox.on_sent(17, &mut bench.pool);
+    assert_eq!(bench.outbox.poll_timeout(), Some(Instant(1_000_000_000)));
+    let sent = bench.send_all();
+    assert_eq!((lost(&sent[0]).map(|lost| lost.count), sent.len()), (Some(1), 2));
+}
+
+proptest! {
+    /// Whatever is pushed and sent in whatever order: published = sent + reported, order is kept, the bound holds.
+    #[test]
+    fn every_message_is_sent_or_reported_once_and_in_order(
+        policy in prop::sample::select(vec![Policy::DropOldest, Policy::DropNewest, Policy::Conflate]),
+        bytes_max in 40u32..400,
+        steps in prop::collection::vec((0u32..3, 1usize..4, any::<bool>()), 1..80),
+    ) {
+        let mut bench = Bench::new();
+        let service = service(2, policy, bytes_max);
+        let mut published = [0u32; 3];
+        let mut leaves = Vec::new();
+        let last = steps.last().map_or(0, |step| step.0 as usize);
+        for (topic, count, send) in steps {
+            let mut run = Vec::new();
+            for _ in 0..count {
+                published[topic as usize] += 1;
+                run.extend(frame(70_000 + topic, 2, &published[topic as usize].to_le_bytes()));
+            }
+            bench.push(&service, 70_000 + topic, &run);
+            let largest = if policy == Policy::DropNewest { u64::from(bytes_max) + 60 } else { u64::from(bytes_max).max(20) };
+            prop_assert!(bench.outbox.bytes() <= largest, "{} bytes in a queue of {bytes_max}", bench.outbox.bytes());
+            if send {
+                leaves.extend(bench.send_all());
+            }
+        }
+        bench.now = Instant(u64::MAX / 2);
+        leaves.extend(bench.send_all());
+        let (mut got, mut reported, mut newest) = ([0u32; 3], [0u32; 3], [0u32; 3]);
+        for frame in leaves {
+            if let Some(lost) = lost(&frame) {
+                reported[(lost.topic - 70_000) as usize] += lost.count;
+                continue;
+            }
+            let topic = u32::from_le_bytes(frame[4..8].try_into().expect("four")) as usize - 70_000;
+            let value = u32::from_le_bytes(frame[16..20].try_into().expect("four"));
+            prop_assert!(value > newest[topic], "{value} after {}", newest[topic]);
+            newest[topic] = value;
+            got[topic] += 1;
+            // Frames that were queued before others were refused leave after the report.
+            let known = got[topic] + reported[topic];
+            prop_assert!(known == value || policy == Policy::DropNewest && known > value, "{value} after {known} known");
+        }
+        for topic in 0..3 {
+            prop_assert_eq!(got[topic] + reported[topic], published[topic]);
+        }
+        if policy != Policy::DropNewest {
+            prop_assert_eq!(newest[last], published[last], "the newest one of all always arrives");
+        }
+        prop_assert_eq!(bench.pool.held(), 0);
+    }
+}

@@ -1,0 +1,168 @@
+//! New connections: the first shard accepts for all, and hands each to the shard with the fewest.
+
+use laneway_proto::error::CloseCode;
+use laneway_proto::session::Session;
+use laneway_proto::time::Duration;
+
+use super::Shard;
+use crate::conn::{Conn, Receiving};
+use crate::io::{Errno, Io, ListenerId, Receive, Socket, SocketOptions};
+use crate::mesh::{Envelope, Handover};
+use crate::slab::Key;
+
+/// Pause after the system had no descriptor or memory left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections over the bound that are refused with REJECT at the same time; further ones are closed at once.
+const REFUSING_MAX: u32 = 64;
+/// Slots from here on stand for listeners in the timers.
+const LISTENER_SLOT_FIRST: u32 = u32::MAX - u16::MAX as u32;
+
+/// Who is where; only the first shard uses it.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    /// Connections of each shard.
+    load: Vec<u32>,
+    /// Connections of each listener, and their bound (0: none).
+    listeners: Vec<(u32, u32)>,
+    /// Connections being refused with REJECT.
+    refusing: u32,
+    /// Listeners whose accept ended because the system ran out.
+    paused: Vec<ListenerId>,
+    closed: bool,
+}
+
+impl Accepting {
+    pub(super) fn new(shards: u8, listeners: Vec<u32>) -> Self {
+        Self {
+            load: vec![0; usize::from(shards)],
+            listeners: listeners.into_iter().map(|max| (0, max)).collect(),
+            refusing: 0,
+            paused: Vec::new(),
+            closed: false,
+        }
+    }
+
+    pub(super) const fn listeners(&self) -> u16 {
+        self.listeners.len() as u16
+    }
+
+    fn is_full(&self, listener: ListenerId, connections_max: u32) -> bool {
+        let total: u32 = self.load.iter().sum();
+        let (now, max) = self.listeners[usize::from(listener.0)];
+        total >= connections_max || max > 0 && now >= max
+    }
+
+    fn least_loaded(&self) -> u8 {
+        let least = self.load.iter().enumerate().min_by_key(|&(_, load)| load);
+        least.map_or(0, |(shard, _)| shard as u8)
+    }
+}
+
+/// The listener a timer's key stands for.
+pub(super) const fn listener_of(key: Key) -> Option<ListenerId> {
+    match key.slot.checked_sub(LISTENER_SLOT_FIRST) {
+        Some(listener) => Some(ListenerId(listener as u16)),
+        None => None,
+    }
+}
+
+impl<I: Io> Shard<I> {
+    pub(super) fn on_accepted(&mut self, listener: ListenerId, socket: Socket) {
+        self.counters.accepted += 1;
+        if self.accepting.closed {
+            self.io.close(socket);
+            return;
+        }
+        let full = self.accepting.is_full(listener, self.settings.limits.connections_max);
+        if full && self.accepting.refusing >= REFUSING_MAX {
+            self.counters.refused_at_once += 1;
+            self.io.close(socket);
+            return;
+        }
+        let refused = full.then_some(CloseCode::Limit);
+        let owner = self.accepting.least_loaded();
+        if full {
+            self.accepting.refusing += 1;
+        } else {
+            self.accepting.load[usize::from(owner)] += 1;
+            self.accepting.listeners[usize::from(listener.0)].0 += 1;
+        }
+        let handover = Handover { socket, address: self.io.peer(socket), listener, refused };
+        if owner == self.mesh.shard() || full {
+            self.own(handover);
+        } else {
+            self.mesh.post(owner, Envelope::Connection(handover));
+        }
+    }
+
+    /// Takes a connection in.
+    pub(super) fn own(&mut self, handover: Handover) {
+        let Handover { socket, address, listener, refused } = handover;
+        let now = self.now();
+        let session = Session::new(now, self.settings.limits.patience());
+        let tcp = &self.settings.tcp;
+        let options = SocketOptions {
+            nodelay: tcp.nodelay,
+            keepalive_s: tcp.keepalive_s,
+            notsent_lowat_bytes: tcp.notsent_lowat_bytes,
+            send_buffer_bytes: match address {
+                crate::io::PeerAddress::Unix { .. } => self.settings.unix.send_buffer_bytes,
+                crate::io::PeerAddress::Tcp(_) | crate::io::PeerAddress::Unknown => tcp.send_buffer_bytes,
+            },
+            receive_buffer_bytes: tcp.receive_buffer_bytes,
+        };
+        self.io.configure(socket, &options);
+        let key = self.conns.insert_with(|_| Conn {
+            refused,
+            receiving: Receiving::Many,
+            ..Conn::new(socket, address, listener, session, now)
+        });
+        self.io.receive(key, socket, Receive::Many);
+        self.arm_timer(key);
+    }
+
+    /// A connection that this shard had accepted has ended, here or on another shard.
+    pub(super) fn on_left(&mut self, shard: u8, listener: ListenerId, refused: bool) {
+        if refused {
+            self.accepting.refusing -= 1;
+            return;
+        }
+        self.accepting.load[usize::from(shard)] -= 1;
+        self.accepting.listeners[usize::from(listener.0)].0 -= 1;
+    }
+
+    pub(super) fn on_accept_ended(&mut self, listener: ListenerId, error: Option<Errno>) {
+        if self.accepting.closed {
+            return;
+        }
+        let Some(error) = error else {
+            self.io.accept(listener);
+            return;
+        };
+        self.counters.accept_paused += 1;
+        if self.counters.accept_paused == 1 {
+            tracing::warn!(
+                error = error.text(),
+                "accepting pauses; if descriptors ran out, raise the limit (ulimit -n)"
+            );
+        }
+        self.accepting.paused.push(listener);
+        let key = Key { slot: LISTENER_SLOT_FIRST + u32::from(listener.0), generation: 0 };
+        self.timers.set(self.now() + ACCEPT_PAUSE, key);
+    }
+
+    pub(super) fn resume_accept(&mut self, listener: ListenerId) {
+        let paused = self.accepting.paused.len();
+        self.accepting.paused.retain(|&other| other != listener);
+        if self.accepting.paused.len() < paused && !self.accepting.closed {
+            self.io.accept(listener);
+        }
+    }
+
+    pub(super) fn stop_accepting(&mut self) {
+        self.accepting.closed = true;
+        for listener in 0..self.accepting.listeners() {
+            self.io.close_listener(ListenerId(listener));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The end of a connection: what it had queued leaves if it can, nothing of it stays behind, and the reason is counted.
+
+use laneway_proto::control::Control;
+use laneway_proto::time::{Duration, Instant};
+
+use super::{Drain, Shard};
+use crate::conn::{Closing, Receiving};
+use crate::counters::CloseReason;
+use crate::io::{Io, Receive};
+use crate::mesh::Envelope;
+use crate::router::Subscriber;
+use crate::slab::Key;
+
+/// Closing lines logged per second and shard; the rest is counted.
+const LOG_LINES_PER_SECOND_MAX: u32 = 20;
+
+/// Keeps a flood of closing connections from flooding the log.
+#[derive(Debug, Default)]
+pub(super) struct LogBudget {
+    second: u64,
+    lines: u32,
+}
+
+impl LogBudget {
+    fn take(&mut self, now: Instant) -> bool {
+        let second = now.0 / 1_000_000_000;
+        if second != self.second {
+            *self = Self { second, lines: 0 };
+        }
+        self.lines += 1;
+        self.lines <= LOG_LINES_PER_SECOND_MAX
+    }
+}
+
+impl<I: Io> Shard<I> {
+    /// Starts an orderly end: no more frames are taken from or routed to the peer; what is queued, and `goodbye` behind
+    /// it, still leaves within the linger time.
+    pub(super) fn begin_close(&mut self, key: Key, reason: CloseReason, goodbye: Option<Control>) {
+        let linger = Duration::from_millis(self.settings.limits.linger_ms_max);
+        let until = self.drain.as_ref().map_or_else(|| self.now() + linger, Drain::deadline);
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        if conn.closing.is_some() {
+            return;
+        }
+        conn.closing = Some(Closing { reason, until, finished_sending: false });
+        conn.session.on_closing();
+        conn.inbox.clear(self.io.pool_mut());
+        self.forget_interest(key);
+        if let (Some(goodbye), Some(conn)) = (goodbye, self.conns.at_mut(key)) {
+            conn.outbox.push_last(&goodbye.to_frame());
+            self.mark_dirty(key);
+        }
+        self.arm_timer(key);
+        self.progress_close(key);
+    }
+
+    /// Ends it now; what is queued is dropped.
+    pub(super) fn abort(&mut self, key: Key, reason: CloseReason) {
+        self.begin_close(key, reason, None);
+        let now = self.now();
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        conn.outbox.clear(self.io.pool_mut());
+        let Some(closing) = &mut conn.closing else { return };
+        closing.until = now;
+        closing.finished_sending = true;
+        let socket = conn.socket;
+        self.io.shutdown(socket);
+        self.progress_close(key);
+    }
+
+    /// Takes the peer's subscriptions and its hold on publishers away.
+    fn forget_interest(&mut self, key: Key) {
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        let filters = std::mem::take(&mut conn.filters);
+        conn.outbox.take_unblocked(true, &mut self.unblocked);
+        for filter in filters {
+            self.router.unsubscribe(&filter, Subscriber::Local(key.slot));
+            self.tell_interest(&filter, false, 0);
+        }
+        self.tickets.retain(|_, ticket| ticket.key != key);
+        self.unblock();
+    }
+
+    /// Moves a closing connection along: send the rest, tell the peer, wait for its end, then let go.
+    pub(super) fn progress_close(&mut self, key: Key) {
+        let now = self.now();
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        let Some(closing) = &mut conn.closing else { return };
+        if conn.outbox.in_flight() {
+            return;
+        }
+        if !conn.outbox.is_empty() {
+            self.mark_dirty(key);
+            return;
+        }
+        let socket = conn.socket;
+        if !closing.finished_sending {
+            closing.finished_sending = true;
+            self.io.shutdown_send(socket);
+        }
+        match conn.receiving {
+            Receiving::Off | Receiving::Waiting if conn.ended.is_some() || closing.until <= now => self.let_go(key),
+            // The peer's own end tells that it has read ours; closing earlier could destroy what it has not read yet.
+            Receiving::Off | Receiving::Waiting => {
+                conn.receiving = Receiving::Many;
+                self.io.receive(key, socket, Receive::Many);
+            }
+            Receiving::Many | Receiving::Once | Receiving::Ending => {}
+        }
+    }
+
+    fn let_go(&mut self, key: Key) {
+        let Some(mut conn) = self.conns.remove(key) else { return };
+        let now = self.now();
+        let pool = self.io.pool_mut();
+        conn.inbox.clear(pool);
+        conn.outbox.clear(pool);
+        self.io.close(conn.socket);
+        let reason = conn.closing.map_or(CloseReason::PeerLeft, |closing| closing.reason);
+        self.counters.on_closed(reason);
+        if self.log_budget.take(now) {
+            let ms = now.since(conn.since).as_millis();
+            let (peer, reason, bytes_in) = (conn.name(), reason.name(), conn.bytes_in);
+            tracing::debug!(peer, reason, ms, bytes_in, "connection closed");
+        } else {
+            self.counters.logs_suppressed += 1;
+        }
+        let refused = conn.refused.is_some();
+        if self.mesh.shard() == 0 {
+            self.on_left(0, conn.listener, refused);
+        } else {
+            self.mesh.post(0, Envelope::Left { listener: conn.listener, refused });
+        }
+    }
+}

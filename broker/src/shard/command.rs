@@ -1,0 +1,269 @@
+//! Control messages: HELLO, topics, subscriptions, goodbye.
+
+use std::sync::Arc;
+
+use laneway_proto::control::{
+    Body, Control, DeclareTopics, Goodbye, Hello, Limits, Reject, Sub, Subscribe, Unsubscribe, Welcome,
+};
+use laneway_proto::error::{CloseCode, DecodeError, PeerFault};
+use laneway_proto::lane::policy::Policy;
+use laneway_proto::limits::{FRAGMENT_BYTES_STREAM, FRAME_BYTES_MAX, LANES_MAX, WIRE_VERSION};
+use laneway_proto::session::State;
+use laneway_proto::session::handshake::{Offer, Refusal, feature};
+use laneway_proto::topic;
+
+use super::Shard;
+use crate::access;
+use crate::counters::CloseReason;
+use crate::io::Io;
+use crate::mesh::Envelope;
+use crate::router::{SubOptions, Subscriber};
+use crate::slab::Key;
+
+/// Milliseconds a peer that was refused for want of room should wait.
+const RETRY_AFTER_MS: u32 = 1_000;
+
+/// A Subscribe that waits for other shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ticket {
+    /// Who asked.
+    pub(super) key: Key,
+    /// The message to answer.
+    id: u32,
+    /// Confirmations still to come.
+    left: u32,
+}
+
+impl<I: Io> Shard<I> {
+    pub(super) fn on_control(&mut self, key: Key, control: Result<Control, DecodeError>) -> Result<(), PeerFault> {
+        let now = self.now();
+        let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
+        let Ok(Control { id, body }) = control else {
+            self.counters.control_malformed += 1;
+            if conn.session.state() == State::Hello {
+                return Err(DecodeError::BodyMalformed.into());
+            }
+            return conn.session.on_malformed_control(now);
+        };
+        match (conn.session.state(), body) {
+            (State::Hello, Some(Body::Hello(hello))) => self.on_hello(key, &hello),
+            (State::Preface | State::Hello, _) => Err(PeerFault::DataBeforeWelcome),
+            (State::Closing, _) => Ok(()),
+            (State::Open, Some(Body::DeclareTopics(topics))) => self.on_declare(key, id, &topics),
+            (State::Open, Some(Body::Subscribe(subscribe))) => {
+                self.on_subscribe(key, id, &subscribe);
+                Ok(())
+            }
+            (State::Open, Some(Body::Unsubscribe(unsubscribe))) => {
+                self.on_unsubscribe(key, id, &unsubscribe);
+                Ok(())
+            }
+            (State::Open, Some(Body::Goodbye(_))) => {
+                let reply = Goodbye { code: CloseCode::Normal.number(), reason: String::new(), drain_ms: 0 };
+                self.begin_close(key, CloseReason::PeerLeft, Some(Control::new(Body::Goodbye(reply))));
+                Ok(())
+            }
+            (State::Open, Some(Body::Hello(_) | Body::Welcome(_) | Body::Reject(_) | Body::Stats(_))) => {
+                Err(PeerFault::OutOfTurn)
+            }
+            (State::Open, Some(Body::Result(_))) => Ok(()),
+            (State::Open, Some(Body::Resume(_) | Body::PeerUpdate(_) | Body::StatsRequest(_)) | None) => {
+                self.answer(key, id, CloseCode::UnsupportedKind, "this broker does not know that control message");
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers a control message that asked for it.
+    pub(super) fn answer(&mut self, key: Key, id: u32, code: CloseCode, text: &str) {
+        if id != 0 {
+            self.push_control_bytes(key, &Control::answer(id, code, text).to_frame());
+        }
+    }
+
+    fn on_hello(&mut self, key: Key, hello: &Hello) -> Result<(), PeerFault> {
+        let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
+        match judge(hello, &self.settings, conn) {
+            Ok(()) => conn.session.on_agreed()?,
+            Err(refusal) => {
+                self.reject(key, refusal);
+                return Ok(());
+            }
+        }
+        self.sessions_made += 1;
+        self.counters.welcomed += 1;
+        let session = self.sessions_made << 8 | u32::from(self.mesh.shard());
+        let limits = &self.settings.limits;
+        let welcome = Welcome {
+            version: u32::from(WIRE_VERSION),
+            session,
+            epoch: self.identity.epoch,
+            nonce: hello.nonce,
+            node_id: self.identity.node_id.to_vec(),
+            limits: Some(Limits {
+                max_frame: FRAME_BYTES_MAX as u32,
+                max_message: limits.message_bytes_max,
+                frag_size: FRAGMENT_BYTES_STREAM as u32,
+                max_topics: limits.session_topics_max,
+                max_subs: limits.session_subscriptions_max,
+                ..Limits::default()
+            }),
+            clock_ns: self.now().0,
+            network_id: self.settings.network_id.clone(),
+            features: feature::BATCH | feature::FRAGMENTS,
+            ..Welcome::default()
+        };
+        self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());
+        Ok(())
+    }
+
+    fn reject(&mut self, key: Key, refusal: Refusal) {
+        self.counters.rejected += 1;
+        let version = u32::from(WIRE_VERSION);
+        let retry_after_ms = if refusal.code == CloseCode::Limit { RETRY_AFTER_MS } else { 0 };
+        let reject = Reject {
+            code: refusal.code.number(),
+            reason: refusal.reason.into(),
+            version_min: version,
+            version_max: version,
+            retry_after_ms,
+        };
+        self.begin_close(key, CloseReason::Ours(refusal.code), Some(Control::new(Body::Reject(reject))));
+    }
+
+    fn on_declare(&mut self, key: Key, id: u32, declare: &DeclareTopics) -> Result<(), PeerFault> {
+        for declared in &declare.topics {
+            let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
+            if let Err(error) = topic::check_publish(&declared.name) {
+                self.answer(key, id, CloseCode::Forbidden, error.text());
+                // Frames on this id may follow at once, and would be refused without a reason.
+                self.say_goodbye(key, CloseCode::Forbidden, error.text());
+                return Ok(());
+            }
+            let Some(index) = self.intern.intern(&declared.name) else {
+                let text = "the broker knows as many topics as it may; raise limits.topics_max";
+                self.answer(key, id, CloseCode::Limit, text);
+                self.say_goodbye(key, CloseCode::Limit, text);
+                return Ok(());
+            };
+            if !conn.topics.bind(declared.id, index, self.settings.limits.session_topics_max) {
+                return Err(PeerFault::TopicIdInvalid);
+            }
+        }
+        self.answer(key, id, CloseCode::Normal, "");
+        Ok(())
+    }
+
+    fn on_subscribe(&mut self, key: Key, id: u32, subscribe: &Subscribe) {
+        let subscriptions_max = self.settings.limits.session_subscriptions_max as usize;
+        let Some(conn) = self.conns.at(key) else { return };
+        if let Err((code, text)) = subscribe.subs.iter().try_for_each(check_sub) {
+            self.answer(key, id, code, text);
+            return;
+        }
+        if conn.filters.len() + subscribe.subs.len() > subscriptions_max {
+            let text = "too many subscriptions; use wildcards, or raise limits.session_subscriptions_max";
+            self.answer(key, id, CloseCode::Limit, text);
+            return;
+        }
+        self.ticket_last += 1;
+        let ticket = self.ticket_last;
+        let mut left = 0;
+        for sub in &subscribe.subs {
+            let filter: Arc<str> = sub.pattern.as_str().into();
+            if self.router.subscribe(&filter, Subscriber::Local(key.slot), options_of(sub)) {
+                left += self.tell_interest(&filter, true, ticket);
+                if let Some(conn) = self.conns.at_mut(key) {
+                    conn.filters.push(filter);
+                }
+            }
+        }
+        if left == 0 {
+            self.answer(key, id, CloseCode::Normal, "");
+        } else {
+            self.tickets.insert(ticket, Ticket { key, id, left });
+        }
+    }
+
+    fn on_unsubscribe(&mut self, key: Key, id: u32, unsubscribe: &Unsubscribe) {
+        for pattern in &unsubscribe.patterns {
+            let Some(conn) = self.conns.at_mut(key) else { return };
+            let Some(place) = conn.filters.iter().position(|filter| **filter == **pattern) else {
+                self.answer(key, id, CloseCode::Forbidden, "there is no subscription to that filter");
+                return;
+            };
+            let filter = conn.filters.swap_remove(place);
+            self.router.unsubscribe(&filter, Subscriber::Local(key.slot));
+            self.tell_interest(&filter, false, 0);
+        }
+        self.answer(key, id, CloseCode::Normal, "");
+    }
+
+    /// Tells every other shard of a subscription; returns how many will confirm it.
+    pub(super) fn tell_interest(&mut self, filter: &Arc<str>, add: bool, ticket: u64) -> u32 {
+        let mut told = 0;
+        for shard in self.mesh.others() {
+            self.mesh.post(shard, Envelope::Interest { filter: Arc::clone(filter), add, ticket });
+            told += 1;
+        }
+        told
+    }
+
+    pub(super) fn on_interest_done(&mut self, number: u64) {
+        let Some(ticket) = self.tickets.get_mut(&number) else { return };
+        ticket.left -= 1;
+        if ticket.left == 0 {
+            let Ticket { key, id, .. } = *ticket;
+            self.tickets.remove(&number);
+            self.answer(key, id, CloseCode::Normal, "");
+        }
+    }
+}
+
+/// Whether a HELLO is accepted.
+fn judge(hello: &Hello, settings: &crate::config::Settings, conn: &crate::conn::Conn) -> Result<(), Refusal> {
+    let offer = Offer {
+        version_min: hello.version_min,
+        version_max: hello.version_max,
+        network_id: &hello.network_id,
+        node_id_bytes: hello.node_id.len(),
+        metadata_bytes: hello.metadata_bytes(),
+    };
+    offer.check(&settings.network_id)?;
+    access::admit(&settings.peers, &conn.address, &hello.node_id)?;
+    let needed = feature::BATCH | feature::FRAGMENTS;
+    if hello.features & needed != needed {
+        let reason = "the client does not understand batches and fragments; use a client of this version";
+        return Err(Refusal { code: CloseCode::Version, reason });
+    }
+    match conn.refused {
+        Some(code) => Err(Refusal { code, reason: "the broker has as many connections as it may; try again later" }),
+        None => Ok(()),
+    }
+}
+
+fn check_sub(sub: &Sub) -> Result<(), (CloseCode, &'static str)> {
+    topic::check_filter(&sub.pattern).map_err(|error| (CloseCode::Forbidden, error.text()))?;
+    if sub.retained || !sub.queue_group.is_empty() || sub.max_rate_hz != 0 {
+        let text = "this broker knows no retained values, queue groups or rates of subscriptions yet; leave them out";
+        return Err((CloseCode::UnsupportedKind, text));
+    }
+    if sub.policy != 0 && Policy::from_number(sub.policy).is_none() {
+        return Err((CloseCode::Forbidden, "no such policy; use 1 block to 5 disconnect, or 0 for the lane's own"));
+    }
+    if sub.lane_plus_one == 1 || sub.lane_plus_one as usize > LANES_MAX {
+        return Err((CloseCode::Forbidden, "no such lane for messages; use 1 to 15"));
+    }
+    Ok(())
+}
+
+/// How a checked subscription wants to be served.
+fn options_of(sub: &Sub) -> SubOptions {
+    SubOptions {
+        no_echo: sub.no_echo,
+        lane: sub.lane_plus_one.checked_sub(1).map(|lane| lane as u8),
+        policy: Policy::from_number(sub.policy),
+        queue_bytes: sub.queue_bytes,
+        ttl_ms: sub.ttl_ms,
+    }
+}

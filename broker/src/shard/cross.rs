@@ -1,0 +1,140 @@
+//! Mail from other shards: runs for local subscribers, their interest, who has to stop, and new connections.
+
+use super::{Body, Shard, service_of};
+use crate::inbox::RunInfo;
+use crate::intern::TopicIndex;
+use crate::io::Io;
+use crate::mesh::{Envelope, RECORD_BYTES, Record};
+use crate::outbox::Feeder;
+use crate::pool::Piece;
+use crate::router::{SubOptions, Subscriber};
+use crate::slab::Key;
+
+/// Envelopes taken from one shard in one turn.
+const ENVELOPES_PER_TURN_MAX: u32 = 64;
+
+impl<I: Io> Shard<I> {
+    pub(super) fn receive_mail(&mut self) {
+        for from in self.mesh.others() {
+            for _ in 0..ENVELOPES_PER_TURN_MAX {
+                let Some(envelope) = self.mesh.receive(from) else { break };
+                self.on_envelope(from, envelope);
+            }
+        }
+    }
+
+    fn on_envelope(&mut self, from: u8, envelope: Envelope) {
+        match envelope {
+            Envelope::Runs { chunk, len } => self.on_runs(from, chunk, len),
+            Envelope::Interest { filter, add, ticket } => {
+                if add {
+                    self.router.subscribe(&filter, Subscriber::Remote(from), SubOptions::default());
+                    self.mesh.post(from, Envelope::InterestDone { ticket });
+                } else {
+                    self.router.unsubscribe(&filter, Subscriber::Remote(from));
+                }
+            }
+            Envelope::InterestDone { ticket } => self.on_interest_done(ticket),
+            Envelope::Block { publisher } => {
+                if let Some(conn) = self.conns.at_mut(publisher) {
+                    conn.stops += 1;
+                    self.stop_receiving(publisher);
+                }
+            }
+            Envelope::Unblock { publisher } => self.unblock_local(publisher),
+            Envelope::Connection(handover) if self.drain.is_some() => self.io.close(handover.socket),
+            Envelope::Connection(handover) => self.own(handover),
+            Envelope::Left { listener, refused } => self.on_left(from, listener, refused),
+            Envelope::Drained => self.on_drained(from),
+        }
+    }
+
+    fn on_runs(&mut self, from: u8, chunk: Box<[u8]>, len: u32) {
+        let buf = self.io.pool_mut().adopt(from, chunk);
+        let mut at = 0;
+        while at < len {
+            let record = Record::decode(&self.io.pool().bytes(buf)[at as usize..len as usize]);
+            let record = record.expect("another shard writes whole records");
+            at += RECORD_BYTES as u32;
+            let piece = Piece { buf, start: at, len: record.bytes };
+            at += record.bytes;
+            let topic = TopicIndex::from_wire(record.topic).expect("another shard has named the topic");
+            let info = RunInfo {
+                topic,
+                lane: record.lane,
+                bytes: record.bytes,
+                frames: record.frames,
+                messages: record.messages,
+                ttl_ms: record.ttl_ms,
+            };
+            self.deliver_here(None, &info, Body { head: &[], pieces: &[piece] });
+            self.stop_remote_if_full(from, record.origin, &info);
+        }
+        self.io.pool_mut().release(buf);
+    }
+
+    /// The run was taken in any case; if an outbox is full now, the publisher's shard is told to stop it.
+    fn stop_remote_if_full(&mut self, from: u8, publisher: Key, info: &RunInfo) {
+        let now = self.now();
+        let Self { router, conns, mesh, counters, blocked, settings, .. } = self;
+        let Some(route) = router.route(info.topic) else { return };
+        for target in &route.targets {
+            let Some(conn) = conns.slot_mut(target.slot) else { continue };
+            let service = service_of(&target.options, info, settings);
+            if conn.closing.is_some() || !conn.outbox.is_full(&service) {
+                continue;
+            }
+            if conn.outbox.block(&service, Feeder { shard: from, key: publisher }, now) {
+                counters.paused_by_outbox += 1;
+                mesh.post(from, Envelope::Block { publisher });
+                blocked.push(target.slot);
+            }
+        }
+        while let Some(slot) = self.blocked.pop() {
+            self.arm_slot_timer(slot);
+        }
+    }
+
+    /// A reader on this or another shard has room again for one of our publishers.
+    pub(super) fn unblock_local(&mut self, publisher: Key) {
+        let Some(conn) = self.conns.at_mut(publisher) else { return };
+        assert!(conn.stops > 0, "a publisher is let go as often as it was stopped");
+        conn.stops -= 1;
+        if !conn.is_stopped() {
+            self.line_up(publisher);
+        }
+    }
+
+    /// Lets the publishers in `self.unblocked`, of any shard, go on: those that have waited longest first, so that all of
+    /// them get their turn.
+    pub(super) fn unblock(&mut self) {
+        let mut unblocked = std::mem::take(&mut self.unblocked);
+        for Feeder { shard, key } in unblocked.drain(..) {
+            if shard == self.mesh.shard() {
+                self.unblock_local(key);
+            } else {
+                self.mesh.post(shard, Envelope::Unblock { publisher: key });
+            }
+        }
+        self.unblocked = unblocked;
+    }
+
+    pub(super) fn send_chunks_home(&mut self) {
+        while let Some((shard, chunk)) = self.io.pool_mut().poll_homeward() {
+            if self.mesh.send_home(shard, chunk) {
+                self.counters.doorbells += 1;
+                self.io.ring_doorbell(shard);
+            }
+        }
+    }
+
+    pub(super) fn flush_mesh(&mut self) {
+        let mut wake = self.mesh.flush();
+        while wake != 0 {
+            let shard = wake.trailing_zeros() as u8;
+            wake &= wake - 1;
+            self.counters.doorbells += 1;
+            self.io.ring_doorbell(shard);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What waits in outboxes leaves: once a turn, one send for each peer that has none in flight.
+
+use crate::io::{Errno, Io, SEND_PIECES_MAX};
+use crate::pool::{BufId, Piece};
+use crate::slab::Key;
+
+use super::Shard;
+use crate::counters::CloseReason;
+
+impl<I: Io> Shard<I> {
+    /// Queues bytes that the broker itself says to a peer.
+    pub(super) fn push_control_bytes(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        conn.outbox.push_control(bytes, self.io.pool_mut());
+        self.mark_dirty(key);
+    }
+
+    pub(super) fn mark_dirty(&mut self, key: Key) {
+        if let Some(conn) = self.conns.at_mut(key)
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(key.slot);
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            self.flush_slot(slot);
+        }
+        self.dirty = dirty;
+    }
+
+    fn flush_slot(&mut self, slot: u32) {
+        let now = self.now();
+        let Some(key) = self.conns.key_at(slot) else { return };
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        conn.dirty = false;
+        if conn.outbox.in_flight() {
+            return;
+        }
+        let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
+        let count = conn.outbox.start_send(now, &mut pieces, self.io.pool_mut(), &mut self.counters.dropped);
+        if count > 0 {
+            self.counters.sends += 1;
+            self.io.send(key, conn.socket, &pieces[..count]);
+        }
+        if conn.outbox.poll_timeout().is_some() {
+            self.arm_timer(key);
+        }
+    }
+
+    pub(super) fn on_sent(&mut self, key: Key, result: Result<u32, Errno>) {
+        let Some(conn) = self.conns.at_mut(key) else {
+            self.counters.completions_stale += 1;
+            return;
+        };
+        let pool = self.io.pool_mut();
+        match result {
+            Ok(sent) if u64::from(sent) <= conn.outbox.wire_bytes() => {
+                self.counters.bytes_out += u64::from(sent);
+                self.counters.sends_short += u64::from(conn.outbox.on_sent(sent, pool));
+            }
+            // The outbox was dropped while the send was in flight.
+            Ok(_) => conn.outbox.on_send_failed(),
+            Err(_) => {
+                conn.outbox.on_send_failed();
+                self.abort(key, CloseReason::ConnectionFailed);
+                return;
+            }
+        }
+        let more = !conn.outbox.is_empty() || conn.outbox.poll_timeout().is_some();
+        conn.outbox.take_unblocked(false, &mut self.unblocked);
+        let closing = conn.closing.is_some();
+        if more {
+            self.mark_dirty(key);
+        }
+        self.unblock();
+        if closing {
+            self.progress_close(key);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One shard: the parts it owns by value, and the order of steps in a turn.
+//!
+//! Each step is a file: `accept`, `receive`, `deliver`, `cross` (mail from other shards), `command` (control messages),
+//! `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`, `drain`.
+
+mod accept;
+mod close;
+mod command;
+mod cross;
+mod deliver;
+mod drain;
+mod flush;
+mod receive;
+mod tick;
+mod turns;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use laneway_proto::limits::NODE_ID_BYTES;
+use laneway_proto::time::{Duration, Instant};
+
+use crate::config::Settings;
+use crate::conn::Conn;
+use crate::counters::Counters;
+use crate::inbox::Partial;
+use crate::intern::Intern;
+use crate::io::{Completion, Io, ListenerId, Wait};
+use crate::mesh::Mesh;
+use crate::outbox::Feeder;
+use crate::router::Router;
+use crate::slab::{Key, Slab};
+use crate::timers::Timers;
+
+use self::accept::{Accepting, listener_of};
+use self::command::Ticket;
+use self::deliver::{Body, Flow, service_of};
+use self::drain::Drain;
+
+/// Room in the lists of connections that a turn works off, so that they seldom grow.
+const LISTS_CAPACITY: usize = 256;
+/// How long a shard sleeps at most while another shard's link is full.
+const STUCK_RETRY: Duration = Duration::from_millis(1);
+
+/// Who this broker is, for WELCOME.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Stable across restarts.
+    pub node_id: [u8; NODE_ID_BYTES],
+    /// Random per process start.
+    pub epoch: u64,
+}
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub struct ShardParts<I> {
+    /// The door.
+    pub io: I,
+    /// Its ends of the links to other shards.
+    pub mesh: Mesh,
+    /// Topic names.
+    pub intern: Arc<Intern>,
+    /// What the broker is set to.
+    pub settings: Arc<Settings>,
+    /// Who the broker is.
+    pub identity: Identity,
+    /// Listeners of the door, with the connections each may have at once (0: only the total bound). Shard 0 accepts for
+    /// all; for the others this is empty.
+    pub listeners: Vec<u32>,
+}
+
+/// Whether a shard has more to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// Call `turn` again.
+    Running,
+    /// Drained: every connection is closed.
+    Done,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Shard<I: Io> {
+    io: I,
+    mesh: Mesh,
+    router: Router,
+    conns: Slab<Conn>,
+    timers: Timers,
+    counters: Counters,
+    intern: Arc<Intern>,
+    settings: Arc<Settings>,
+    identity: Identity,
+    accepting: Accepting,
+    drain: Option<Drain>,
+    /// Shards that were drained before this one was told to.
+    drained_early: u64,
+    completions: Vec<Completion>,
+    /// Connections with something to send.
+    dirty: Vec<u32>,
+    /// Publishers that may go on.
+    resumable: VecDeque<Key>,
+    /// Publishers that an outbox lets go, on their way to [`Self::resumable`] or to their shard.
+    unblocked: Vec<Feeder>,
+    /// A run in one piece of memory, for queues that look at single frames; reused.
+    gathered: Vec<u8>,
+    /// Sessions that end because their queue had no room.
+    overflowed: Vec<u32>,
+    /// Readers that have just stopped a publisher of another shard, until their timers are set.
+    blocked: Vec<u32>,
+    /// Publishers that wait for room towards another shard.
+    mesh_waiters: Vec<Key>,
+    /// Connections that wait for a receive buffer, in the order of their turns.
+    waiting: VecDeque<Key>,
+    /// Set while receive buffers are handed out in turn.
+    short_until: Option<Instant>,
+    /// Subscriptions that other shards have not confirmed yet.
+    tickets: HashMap<u64, Ticket>,
+    ticket_last: u64,
+    sessions_made: u32,
+    /// Memory for frames across buffers, reused.
+    #[allow(clippy::vec_box, reason = "a connection holds one by its box, so that idle connections stay small")]
+    partials: Vec<Box<Partial>>,
+    log_budget: close::LogBudget,
+}
+
+impl<I: Io> Shard<I> {
+    /// A shard that has not had a turn yet.
+    pub fn new(parts: ShardParts<I>) -> Self {
+        let ShardParts { io, mesh, intern, settings, identity, listeners } = parts;
+        let accepting = Accepting::new(mesh.shards(), listeners);
+        Self {
+            io,
+            mesh,
+            router: Router::new(Arc::clone(&intern)),
+            conns: Slab::default(),
+            timers: Timers::default(),
+            counters: Counters::default(),
+            intern,
+            settings,
+            identity,
+            accepting,
+            drain: None,
+            drained_early: 0,
+            completions: Vec::with_capacity(1_024),
+            dirty: Vec::with_capacity(LISTS_CAPACITY),
+            resumable: VecDeque::with_capacity(LISTS_CAPACITY),
+            unblocked: Vec::with_capacity(LISTS_CAPACITY),
+            gathered: Vec::new(),
+            overflowed: Vec::new(),
+            blocked: Vec::with_capacity(LISTS_CAPACITY),
+            mesh_waiters: Vec::with_capacity(LISTS_CAPACITY),
+            waiting: VecDeque::with_capacity(LISTS_CAPACITY),
+            short_until: None,
+            tickets: HashMap::new(),
+            ticket_last: 0,
+            sessions_made: 0,
+            partials: Vec::new(),
+            log_budget: close::LogBudget::default(),
+        }
+    }
+
+    /// Starts accepting on every listener.
+    pub fn start(&mut self) {
+        for listener in 0..self.accepting.listeners() {
+            self.io.accept(ListenerId(listener));
+        }
+    }
+
+    /// One turn: waits as long as `wait` and its own deadlines allow, then does everything that came up.
+    pub fn turn(&mut self, wait: Wait) -> io::Result<Status> {
+        let wait = self.bound_wait(wait);
+        let mut completions = std::mem::take(&mut self.completions);
+        self.io.turn(wait, &mut completions)?;
+        self.mesh.on_awake();
+        self.counters.turns += 1;
+        for completion in completions.drain(..) {
+            self.on_completion(completion);
+        }
+        self.completions = completions;
+        self.receive_mail();
+        self.tick();
+        self.retry_mesh_waiters();
+        self.resume_publishers();
+        self.feed_waiting();
+        self.flush();
+        self.send_chunks_home();
+        self.flush_mesh();
+        Ok(self.progress_drain())
+    }
+
+    /// What it counted so far.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The door, for its buffers.
+    pub const fn io(&self) -> &I {
+        &self.io
+    }
+
+    /// Connections it owns.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Bytes waiting in its outboxes.
+    pub fn outbox_bytes(&self) -> u64 {
+        self.conns.values().map(|conn| conn.outbox.bytes()).sum()
+    }
+
+    /// Subscriptions it holds, other shards' interest included.
+    pub fn filters(&self) -> usize {
+        self.router.filters()
+    }
+
+    fn now(&self) -> Instant {
+        self.io.now()
+    }
+
+    fn bound_wait(&self, asked: Wait) -> Wait {
+        if asked == Wait::No || !self.resumable.is_empty() || !self.mesh.prepare_sleep() {
+            return Wait::No;
+        }
+        let asked = match asked {
+            Wait::Until(at) => Some(at),
+            Wait::Forever | Wait::No => None,
+        };
+        let retry = self.mesh.is_stuck().then(|| self.now() + STUCK_RETRY);
+        let drain = self.drain.as_ref().map(Drain::deadline);
+        let earliest = [asked, self.timers.next(), retry, drain].into_iter().flatten().min();
+        earliest.map_or(Wait::Forever, Wait::Until)
+    }
+
+    fn on_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { key, buf, len } => self.on_received(key, buf, len),
+            Completion::Sent { key, result } => self.on_sent(key, result),
+            Completion::ReceiveEnded { key, end } => self.on_receive_ended(key, end),
+            Completion::Accepted { listener, socket } => self.on_accepted(listener, socket),
+            Completion::AcceptEnded { listener, error } => self.on_accept_ended(listener, error),
+            // Mail is looked at in every turn anyway.
+            Completion::Doorbell => {}
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Deadlines: handshakes, incomplete frames, publishers stopped for too long, closing peers that do not read.
+
+use laneway_proto::error::CloseCode;
+use laneway_proto::time::{Duration, Instant};
+
+use super::{Shard, listener_of};
+use crate::conn::Conn;
+use crate::counters::CloseReason;
+use crate::io::Io;
+use crate::slab::Key;
+
+impl<I: Io> Shard<I> {
+    pub(super) fn tick(&mut self) {
+        let now = self.now();
+        while let Some(key) = self.timers.poll(now) {
+            match listener_of(key) {
+                Some(listener) => self.resume_accept(listener),
+                None => self.tick_connection(now, key),
+            }
+        }
+    }
+
+    fn tick_connection(&mut self, now: Instant, key: Key) {
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        conn.timer_at = None;
+        if conn.is_stopped() {
+            // We are the ones who do not read: its incomplete frame is not its fault.
+            conn.session.on_partial(now, false);
+        }
+        let report_is_due = conn.outbox.poll_timeout().is_some_and(|at| at <= now);
+        if let Some(closing) = conn.closing {
+            if closing.until <= now {
+                // Its last completions come by themselves; a timer for a moment that is over would be due again at once.
+                self.abort(key, closing.reason);
+                return;
+            }
+        } else if let Err(fault) = conn.session.on_timeout(now) {
+            self.fail(key, fault);
+        } else if block_deadline(conn, self.settings.limits.block_ms_max).is_some_and(|deadline| deadline <= now) {
+            self.abort(key, CloseReason::Ours(CloseCode::SlowConsumer));
+        }
+        if report_is_due {
+            self.mark_dirty(key);
+        }
+        self.arm_timer(key);
+    }
+
+    pub(super) fn arm_slot_timer(&mut self, slot: u32) {
+        if let Some(key) = self.conns.key_at(slot) {
+            self.arm_timer(key);
+        }
+    }
+
+    /// Sets a timer for the connection's earliest deadline, unless an earlier one is set.
+    pub(super) fn arm_timer(&mut self, key: Key) {
+        let block_ms_max = self.settings.limits.block_ms_max;
+        let now = self.now();
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        // What is due in the outbox is done in this turn's flush.
+        let report = conn.outbox.poll_timeout().filter(|&at| at > now);
+        let deadlines = match conn.closing {
+            Some(closing) => [Some(closing.until), report, None],
+            None => [conn.session.poll_timeout(), block_deadline(conn, block_ms_max), report],
+        };
+        let Some(earliest) = deadlines.into_iter().flatten().min() else { return };
+        if conn.timer_at.is_none_or(|set| earliest < set) {
+            conn.timer_at = Some(earliest);
+            self.timers.set(earliest, key);
+        }
+    }
+}
+
+fn block_deadline(conn: &Conn, block_ms_max: u32) -> Option<Instant> {
+    conn.outbox.blocked_since().map(|since| since + Duration::from_millis(block_ms_max))
+}

@@ -1,0 +1,212 @@
+//! Shards on the test's own thread, and peers on others that publish and read as fast as they can.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use laneway_broker::config::Settings;
+use laneway_broker::intern::Intern;
+use laneway_broker::io::Wait;
+use laneway_broker::io::uring::{Doorbell, UringIo, UringParts};
+use laneway_broker::mesh;
+use laneway_broker::shard::{Identity, Shard, ShardParts};
+use laneway_proto::control::{Body, Control, DeclareTopics, Hello, Sub, Subscribe, Topic};
+use laneway_proto::header::{Header, Kind};
+use laneway_proto::limits::{HEADER_BYTES, TOPIC_ID_DYNAMIC_FIRST};
+use laneway_proto::session::handshake::{PREFACE, feature};
+
+/// A guard against hanging, far above what is needed.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long nothing has to move before every queue counts as full.
+const STILL: Duration = Duration::from_millis(300);
+/// Bytes one write of the publisher has at most, unless a frame is larger.
+const WRITE_BYTES_MAX: usize = 1024 * 1024;
+/// Messages one write has at most; a multiple of every number of topics used here.
+const WRITE_MESSAGES_MAX: usize = 960;
+
+/// One publisher, and readers of its topics, on so many shards.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Shards; connections go to them in turn, the publisher's first.
+    pub(crate) shards: u8,
+    /// Topics that the frames cycle through.
+    pub(crate) topics: usize,
+    /// Readers of each topic.
+    pub(crate) readers: usize,
+    /// Bytes of each payload; each has a frame of its own.
+    pub(crate) payload_bytes: usize,
+    /// Chunks on the way between two shards; readers that hold half of them get copies.
+    pub(crate) mesh_chunks_max: u32,
+}
+
+impl Load {
+    /// Calls `measured` when the load flows and every queue has been full once; ends the load after it.
+    pub(crate) fn run<T>(self, warm_up_messages: u64, measured: impl FnOnce(&mut [Shard<UringIo>]) -> T) -> T {
+        let (mut shards, address) = open(self.shards, self.mesh_chunks_max);
+        let names: Vec<String> = (0..self.topics).map(|topic| format!("load/{topic}")).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let read = Arc::new(AtomicBool::new(false));
+        let mut publisher = connect(&mut shards, address);
+        let mut peers = Vec::new();
+        for name in names.iter().flat_map(|name| std::iter::repeat_n(name, self.readers)) {
+            let mut reader = connect(&mut shards, address);
+            subscribe(&mut reader, name);
+            peers.push(reading(reader, Arc::clone(&read)));
+        }
+        for _ in 0..1_000 {
+            turn(&mut shards);
+        }
+        declare(&mut publisher, &names);
+        let stopping = Arc::clone(&stop);
+        let load = frames(self.topics, self.payload_bytes);
+        peers.push(std::thread::spawn(move || {
+            while !stopping.load(Ordering::Relaxed) && publisher.write_all(&load).is_ok() {}
+        }));
+        // Every queue is filled to its bound once before the readers start: the worst case, after which memory is reused.
+        fill(&mut shards);
+        read.store(true, Ordering::Relaxed);
+        pass(&mut shards, warm_up_messages);
+        let result = measured(&mut shards);
+        stop.store(true, Ordering::Relaxed);
+        // Closes every connection, which ends the peers.
+        while !shards.is_empty() {
+            shards.iter_mut().for_each(Shard::start_drain);
+            turn(&mut shards);
+            if shards.iter().all(|shard| shard.connections() == 0) {
+                shards.clear();
+            }
+        }
+        for peer in peers {
+            peer.join().expect("peers only read and write");
+        }
+        result
+    }
+}
+
+/// Turns until `messages` more have been handed to subscribers.
+pub(crate) fn pass(shards: &mut [Shard<UringIo>], messages: u64) {
+    let delivered = |shards: &[Shard<UringIo>]| shards.iter().map(|shard| shard.counters().messages_out).sum::<u64>();
+    let goal = delivered(shards) + messages;
+    let since = Instant::now();
+    while delivered(shards) < goal {
+        turn(shards);
+        assert!(since.elapsed() < PATIENCE, "messages flow");
+    }
+}
+
+fn open(count: u8, mesh_chunks_max: u32) -> (Vec<Shard<UringIo>>, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let mut listener = Some(listener);
+    // Receive buffers are otherwise added while readers lag, which is growth and not a cost per message.
+    let mut settings = Settings::default();
+    settings.pools.shape.ingress_buffers = settings.pools.shape.ingress_buffers_max;
+    settings.pools.shape.egress_buffers_kept = 65_536;
+    settings.pools.mesh_chunks_max = mesh_chunks_max;
+    let settings = Arc::new(settings);
+    let intern = Arc::new(Intern::new(1_000));
+    let doorbells: Vec<Doorbell> = (0..count).map(|_| Doorbell::new().expect("a descriptor")).collect();
+    let doorbells: Arc<[Doorbell]> = doorbells.into();
+    let start = Instant::now();
+    let shards = mesh::wire(count, settings.pools.mesh_chunks_max).into_iter().map(|mesh| {
+        let listeners: Vec<_> = listener.take().map(Into::into).into_iter().collect();
+        let bounds = vec![0; listeners.len()];
+        let parts = UringParts {
+            shard: mesh.shard(),
+            doorbells: Arc::clone(&doorbells),
+            listeners,
+            pool: settings.pools.shape,
+            start,
+        };
+        let io = UringIo::open(parts).expect("io_uring works here");
+        let identity = Identity { node_id: [1; 16], epoch: 1 };
+        let (intern, settings) = (Arc::clone(&intern), Arc::clone(&settings));
+        let mut shard = Shard::new(ShardParts { io, mesh, intern, settings, identity, listeners: bounds });
+        shard.start();
+        shard
+    });
+    (shards.collect(), address)
+}
+
+fn turn(shards: &mut [Shard<UringIo>]) {
+    for shard in shards {
+        shard.turn(Wait::No).expect("the ring works");
+    }
+}
+
+/// Turns until nothing moves any more.
+fn fill(shards: &mut [Shard<UringIo>]) {
+    let received = |shards: &[Shard<UringIo>]| shards.iter().map(|shard| shard.counters().bytes_in).sum::<u64>();
+    let mut still_since = Instant::now();
+    let mut before = received(shards);
+    while still_since.elapsed() < STILL {
+        turn(shards);
+        let now = received(shards);
+        if now != before {
+            (before, still_since) = (now, Instant::now());
+        }
+    }
+}
+
+/// Connects and says hello; what the broker answers is read by whoever reads.
+fn connect(shards: &mut [Shard<UringIo>], address: SocketAddr) -> TcpStream {
+    let before: usize = shards.iter().map(Shard::connections).sum();
+    let mut stream = TcpStream::connect(address).expect("accepting");
+    let features = feature::BATCH | feature::FRAGMENTS;
+    let hello = Hello { version_min: 1, version_max: 1, node_id: vec![7; 16], features, ..Hello::default() };
+    stream.write_all(&PREFACE).expect("connected");
+    stream.write_all(&Control::new(Body::Hello(hello)).to_frame()).expect("connected");
+    let since = Instant::now();
+    while shards.iter().map(Shard::connections).sum::<usize>() == before {
+        turn(shards);
+        assert!(since.elapsed() < PATIENCE, "the connection is taken in");
+    }
+    stream
+}
+
+/// Reads and forgets everything once it is told to.
+fn reading(mut reader: TcpStream, told: Arc<AtomicBool>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut memory = vec![0; 256 * 1024];
+        while !told.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        while reader.read(&mut memory).is_ok_and(|bytes| bytes > 0) {}
+    })
+}
+
+fn control(body: Body) -> Vec<u8> {
+    Control::request(1, body).to_frame()
+}
+
+fn subscribe(stream: &mut TcpStream, filter: &str) {
+    let subs = vec![Sub { pattern: filter.into(), ..Sub::default() }];
+    stream.write_all(&control(Body::Subscribe(Subscribe { subs }))).expect("connected");
+}
+
+fn declare(stream: &mut TcpStream, names: &[String]) {
+    let topic = |(place, name): (usize, &String)| Topic {
+        id: TOPIC_ID_DYNAMIC_FIRST + place as u32,
+        name: name.clone(),
+        ..Topic::default()
+    };
+    let topics = names.iter().enumerate().map(topic).collect();
+    stream.write_all(&control(Body::DeclareTopics(DeclareTopics { topics }))).expect("connected");
+}
+
+/// Frames that cycle through the topics, as one write.
+fn frames(topics: usize, payload_bytes: usize) -> Vec<u8> {
+    let frame_bytes = HEADER_BYTES + payload_bytes;
+    let cycles = (WRITE_BYTES_MAX / frame_bytes).min(WRITE_MESSAGES_MAX) / topics;
+    let mut bytes = Vec::new();
+    for index in 0..cycles.max(1) * topics {
+        let topic = TOPIC_ID_DYNAMIC_FIRST + (index % topics) as u32;
+        let header = Header { topic, lane: 1, seq: 1, ..Header::new(Kind::PUB, payload_bytes) };
+        bytes.extend_from_slice(&header.encode());
+        bytes.resize(bytes.len() + payload_bytes, 7);
+    }
+    bytes
+}

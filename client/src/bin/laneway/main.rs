@@ -1,0 +1,27 @@
+//! The command line `laneway`: publish, subscribe and ping from a shell.
+
+mod args;
+mod broker;
+mod failure;
+mod format;
+mod lines;
+mod ping;
+mod publish;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match &args.command {
+        Command::Pub(publish) => publish::run(&args.link, publish),
+        Command::Sub(subscribe) => subscribe::run(&args.link, subscribe),
+        Command::Ping(ping) => ping::run(&args.link, ping),
+    };
+    done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! What the owner of a session has to know.
+
+use laneway_proto::time::Duration;
+
+use super::subscriptions::SubscriptionId;
+use super::terms::Terms;
+use crate::error::Reason;
+
+/// Something that happened to a session; from `poll_event`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The handshake is over: messages may be published.
+    Welcomed(Box<Terms>),
+    /// The broker refused this client and closes.
+    Rejected {
+        /// Code and sentence.
+        reason: Reason,
+        /// Lowest version the broker speaks; 0 if it did not say.
+        version_min: u32,
+        /// Highest version the broker speaks; 0 if it did not say.
+        version_max: u32,
+        /// Milliseconds after which to try again; 0 if it did not say.
+        retry_after_ms: u32,
+    },
+    /// Every publish from now on reaches this subscription.
+    Subscribed(SubscriptionId),
+    /// The broker refused this subscription; it is to be ended.
+    SubscribeRefused(SubscriptionId, Reason),
+    /// Messages, or reports of lost ones, wait to be taken for this subscription.
+    Messages(SubscriptionId),
+    /// The broker asks for a PONG with this number.
+    Pinged(u64),
+    /// The PONG to the PING with this number, and the time between them.
+    Pong {
+        /// What `ping` returned.
+        token: u64,
+        /// Round trip.
+        rtt: Duration,
+        /// Whether the watch over silence asked; nobody else waits for it.
+        own: bool,
+    },
+    /// The broker's last message.
+    Goodbye(Reason),
+}

@@ -1,0 +1,434 @@
+//! The receiving half of a session: finds frames, keeps the order of the handshake, and sorts messages to
+//! subscriptions.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use laneway_proto::control::{Body, Control};
+use laneway_proto::error::{DecodeError, PeerFault};
+use laneway_proto::frame::batch;
+use laneway_proto::frame::extensions::Extensions;
+use laneway_proto::frame::lost;
+use laneway_proto::frame::ping::{Ping, Pong};
+use laneway_proto::framing::length::{Front, front};
+use laneway_proto::header::{Header, Kind};
+use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES, WIRE_VERSION};
+use laneway_proto::session::handshake::may_become_preface;
+use laneway_proto::session::{Patience, Session, State, Step};
+use laneway_proto::time::Instant;
+
+use super::assembly::{Assemblies, Key};
+use super::event::Event;
+use super::inbox::{Inbox, Parcel, lane_of};
+use super::keepalive::{Alarm, Keepalive, KeepaliveOptions, Verdict};
+use super::names::Names;
+use super::subscriptions::{Settled, SubscriptionId, Subscriptions};
+use super::terms::Terms;
+use crate::error::{Lost, Reason, SubscribeError};
+use crate::item::LossReport;
+use crate::lane::Lane;
+use crate::message::Message;
+use crate::subscribe_options::SubscribeOptions;
+
+/// What was received and not delivered, by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReceiveCounts {
+    /// Data frames received.
+    pub frames: u64,
+    /// Frames dropped because of a flag, kind, hop count or extension this version does not take.
+    pub frames_rejected: u64,
+    /// Messages no subscription wanted any more.
+    pub messages_unwanted: u64,
+    /// Messages that the broker reported as dropped for this session.
+    pub messages_lost: u64,
+    /// Large messages given up because their rest never came.
+    pub messages_given_up: u64,
+}
+
+/// The receiving half. Its owner feeds bytes, then asks for events until there are none.
+#[derive(Debug)]
+pub struct Incoming {
+    session: Session,
+    terms: Option<Terms>,
+    names: Names,
+    subscriptions: Subscriptions,
+    assemblies: Assemblies,
+    events: VecDeque<Event>,
+    counts: ReceiveCounts,
+    keepalive_options: Option<KeepaliveOptions>,
+    /// From the WELCOME until this side leaves.
+    keepalive: Option<Keepalive>,
+    /// The unanswered PING whose PONG is nobody's business; at most one at a time.
+    asked: Option<u64>,
+    /// A doubt about the link has ended.
+    recovered: bool,
+}
+
+/// Consecutive frames of one topic in the chunk being read.
+#[derive(Debug)]
+struct Run {
+    topic: u32,
+    start: usize,
+    end: usize,
+    messages: usize,
+}
+
+/// What a data frame amounts to.
+enum Data {
+    /// Messages that stay packed in their frame.
+    Packed(usize),
+    /// The last fragment of a message.
+    Assembled(Message),
+    /// Nothing to deliver yet, or at all.
+    Nothing,
+}
+
+impl Incoming {
+    /// A half that waits for the broker's preface.
+    pub fn new(now: Instant, patience: Patience) -> Self {
+        Self {
+            session: Session::new(now, patience),
+            terms: None,
+            names: Names::default(),
+            subscriptions: Subscriptions::default(),
+            assemblies: Assemblies::default(),
+            events: VecDeque::new(),
+            counts: ReceiveCounts::default(),
+            keepalive_options: Some(KeepaliveOptions::default()),
+            keepalive: None,
+            asked: None,
+            recovered: false,
+        }
+    }
+
+    /// The same half with another watch over silence; `None`: none.
+    #[must_use]
+    pub const fn keepalive(mut self, options: Option<KeepaliveOptions>) -> Self {
+        self.keepalive_options = options;
+        self
+    }
+
+    /// The session goes on over a new link, on which `fresh` has shaken hands. The broker's names are forgotten, half
+    /// messages are given up, and the returned requests are to be sent: they make every subscription again, and each
+    /// gets its answer as an event.
+    pub fn adopt(&mut self, fresh: Self) -> Vec<Control> {
+        self.session = fresh.session;
+        self.terms = fresh.terms;
+        self.names = fresh.names;
+        self.assemblies.give_up_all();
+        self.keepalive = fresh.keepalive;
+        (self.asked, self.recovered) = (None, false);
+        self.events.extend(fresh.events);
+        self.subscriptions.request_all()
+    }
+
+    /// Takes all whole frames off the front of `buffer` and leaves the rest. Payloads are slices of what was taken. A
+    /// fault is the broker's and ends the session.
+    pub fn on_bytes(&mut self, now: Instant, buffer: &mut BytesMut) -> Result<(), PeerFault> {
+        if let Some(keepalive) = &mut self.keepalive {
+            self.recovered |= keepalive.on_heard(now);
+        }
+        if self.session.state() == State::Preface && !self.on_preface(buffer)? {
+            return Ok(());
+        }
+        let mut whole = 0;
+        while let Front::Whole(header) = front(&buffer[whole..], FRAME_BYTES_MAX)? {
+            whole += usize::from(header.len);
+        }
+        if whole > 0 {
+            self.on_chunk(now, &buffer.split_to(whole).freeze())?;
+            // What is left is another frame than the one that was incomplete before: it has its full time.
+            self.session.on_partial(now, false);
+        }
+        self.session.on_partial(now, !buffer.is_empty());
+        Ok(())
+    }
+
+    fn on_preface(&mut self, buffer: &mut BytesMut) -> Result<bool, PeerFault> {
+        let Some(preface) = buffer.first_chunk::<PREFACE_BYTES>() else {
+            return if may_become_preface(buffer) { Ok(false) } else { Err(DecodeError::NotLaneway.into()) };
+        };
+        self.session.on_preface(preface)?;
+        buffer.advance(PREFACE_BYTES);
+        Ok(true)
+    }
+
+    fn on_chunk(&mut self, now: Instant, chunk: &Bytes) -> Result<(), PeerFault> {
+        let mut open: Option<Run> = None;
+        let mut at = 0;
+        while let Some(head) = chunk[at..].first_chunk::<HEADER_BYTES>() {
+            let header = Header::decode(head)?;
+            let end = at + usize::from(header.len);
+            let body = &chunk[at + HEADER_BYTES..end];
+            let step = self.session.on_frame(&header)?;
+            let data = if step == Step::Route { self.on_data(&header, body)? } else { Data::Nothing };
+            match (&mut open, data) {
+                (Some(run), Data::Packed(messages)) if run.topic == header.topic => {
+                    run.end = end;
+                    run.messages += messages;
+                }
+                (open, Data::Packed(messages)) => {
+                    let run = Run { topic: header.topic, start: at, end, messages };
+                    if let Some(before) = open.replace(run) {
+                        self.deliver_run(chunk, before);
+                    }
+                }
+                (open, other) => {
+                    if let Some(before) = open.take() {
+                        self.deliver_run(chunk, before);
+                    }
+                    if let Data::Assembled(message) = other {
+                        self.deliver(header.topic, Parcel::Whole(message), 1);
+                    }
+                    self.on_other(now, step, &header, body)?;
+                }
+            }
+            at = end;
+        }
+        if let Some(last) = open {
+            self.deliver_run(chunk, last);
+        }
+        Ok(())
+    }
+
+    /// Checks one data frame down to its last byte, so that unpacking it later cannot fail.
+    fn on_data(&mut self, header: &Header, body: &[u8]) -> Result<Data, PeerFault> {
+        self.counts.frames += 1;
+        let name = self.names.find(header.topic).ok_or(PeerFault::TopicUndeclared)?;
+        if header.kind == Kind::PUB && header.flags.0 == 0 {
+            return Ok(Data::Packed(1));
+        }
+        let (extensions, payload) = Extensions::decode(header.flags, body)?;
+        if extensions.xhdr.is_some_and(|xhdr| xhdr.has_unknown_critical()) {
+            self.counts.frames_rejected += 1;
+            return Ok(Data::Nothing);
+        }
+        if header.kind == Kind::BATCH {
+            if extensions.frag.is_some() {
+                return Err(DecodeError::BodyMalformed.into());
+            }
+            let mut messages = 0;
+            for item in batch::Messages::new(payload)? {
+                item?;
+                messages += 1;
+            }
+            return Ok(Data::Packed(messages));
+        }
+        let Some(frag) = extensions.frag else {
+            return Ok(Data::Packed(1));
+        };
+        let src = extensions.src.ok_or(PeerFault::FragmentInvalid)?;
+        let key = Key { origin: src.origin, topic: header.topic, lane: header.lane };
+        let message_bytes_max = self.terms.as_ref().map_or(0, |terms| terms.message_bytes_max);
+        let whole = self.assemblies.on_fragment(key, src, frag, payload, message_bytes_max)?;
+        Ok(whole.map_or(Data::Nothing, |payload| {
+            Data::Assembled(Message {
+                topic: name.topic.clone(),
+                payload: payload.freeze(),
+                lane: lane_of(header),
+                seq: src.seq,
+                ts_ns: extensions.ts,
+            })
+        }))
+    }
+
+    fn deliver_run(&mut self, chunk: &Bytes, run: Run) {
+        let Some(name) = self.names.find(run.topic) else { return };
+        let frames = chunk.slice(run.start..run.end);
+        let parcel = Parcel::Frames { topic: name.topic.clone(), frames, messages: run.messages };
+        self.deliver(run.topic, parcel, run.messages);
+    }
+
+    fn deliver(&mut self, topic: u32, parcel: Parcel, messages: usize) {
+        let Self { names, subscriptions, events, counts, .. } = self;
+        let wanted_by = names.find(topic).map_or(&[][..], |name| &name.wanted_by);
+        let Some((&last, others)) = wanted_by.split_last() else {
+            counts.messages_unwanted += messages as u64;
+            return;
+        };
+        let mut stage = |id, parcel| {
+            if subscriptions.stage(id, parcel) {
+                events.push_back(Event::Messages(id));
+            }
+        };
+        for &id in others {
+            stage(id, parcel.clone());
+        }
+        stage(last, parcel);
+    }
+
+    fn on_other(&mut self, now: Instant, step: Step, header: &Header, body: &[u8]) -> Result<(), PeerFault> {
+        match step {
+            Step::Control => match Control::decode_body(body) {
+                Ok(control) => self.on_control(now, control)?,
+                Err(_) => self.session.on_malformed_control(now)?,
+            },
+            Step::Ping => self.events.push_back(Event::Pinged(Ping::decode(body)?.t0)),
+            Step::Pong => {
+                let token = Pong::decode(body)?.t0;
+                let own = self.asked.take_if(|asked| *asked == token).is_some();
+                self.events.push_back(Event::Pong { token, rtt: now.since(Instant(token)), own });
+            }
+            Step::Reject(_) => self.counts.frames_rejected += 1,
+            Step::Lost => self.on_lost(lost::Lost::decode(header, body)?)?,
+            Step::Route | Step::Skip | Step::Credit | Step::Count | Step::Confirm => {}
+        }
+        Ok(())
+    }
+
+    /// Puts a report of dropped messages among those of whoever wants their topic; a mixed one concerns everybody.
+    fn on_lost(&mut self, lost: lost::Lost) -> Result<(), PeerFault> {
+        self.counts.messages_lost += u64::from(lost.count);
+        let Self { names, subscriptions, events, .. } = self;
+        let (topic, concerned) = if lost.topic == 0 {
+            (None, subscriptions.all())
+        } else {
+            let name = names.find(lost.topic).ok_or(PeerFault::TopicUndeclared)?;
+            (Some(name.topic.clone()), name.wanted_by.clone())
+        };
+        let lane = Lane::new(lost.lane).unwrap_or_default();
+        let report = LossReport { topic, lane, reason: lost.reason, messages: lost.count };
+        for id in concerned {
+            if subscriptions.stage(id, Parcel::Lost(report.clone())) {
+                events.push_back(Event::Messages(id));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_control(&mut self, now: Instant, control: Control) -> Result<(), PeerFault> {
+        // A message of a kind that a newer broker sends has no body here.
+        let Some(body) = control.body else { return Ok(()) };
+        match (self.session.state(), body) {
+            (State::Hello, Body::Welcome(welcome)) => {
+                if welcome.version != u32::from(WIRE_VERSION) {
+                    return Err(PeerFault::VersionUnsupported);
+                }
+                self.session.on_agreed()?;
+                let terms = Terms::new(welcome);
+                self.keepalive = self.keepalive_options.map(|options| Keepalive::new(now, options, &terms));
+                self.terms = Some(terms.clone());
+                self.events.push_back(Event::Welcomed(Box::new(terms)));
+            }
+            (State::Hello, Body::Reject(reject)) => {
+                self.session.on_closing();
+                self.events.push_back(Event::Rejected {
+                    reason: Reason::new(reject.code, reject.reason),
+                    version_min: reject.version_min,
+                    version_max: reject.version_max,
+                    retry_after_ms: reject.retry_after_ms,
+                });
+            }
+            (_, Body::Goodbye(goodbye)) => {
+                self.session.on_closing();
+                self.keepalive = None;
+                self.events.push_back(Event::Goodbye(Reason::new(goodbye.code, goodbye.reason)));
+            }
+            (State::Open, Body::DeclareTopics(declare)) => {
+                for topic in declare.topics {
+                    let wanting = |name: &str| self.subscriptions.wanting(name);
+                    self.names.declare(topic.id, &topic.name, wanting)?;
+                }
+            }
+            (State::Open, Body::Result(answer)) => {
+                let settled = self.subscriptions.on_answer(control.id, Reason::new(answer.code, answer.text));
+                self.events.extend(settled.map(|settled| match settled {
+                    Settled::Subscribed(id) => Event::Subscribed(id),
+                    Settled::Refused(id, reason) => Event::SubscribeRefused(id, reason),
+                }));
+            }
+            (State::Closing, _) => {}
+            _ => return Err(PeerFault::OutOfTurn),
+        }
+        Ok(())
+    }
+
+    /// Registers a subscription to all of `filters`; the returned messages are to be sent in order. Messages may arrive
+    /// before [`Event::Subscribed`].
+    pub fn subscribe(&mut self, filters: &[&str]) -> Result<(SubscriptionId, Vec<Control>), SubscribeError> {
+        self.subscribe_with(filters, SubscribeOptions::default())
+    }
+
+    /// [`Incoming::subscribe`] to be served as `options` say.
+    pub fn subscribe_with(
+        &mut self,
+        filters: &[&str],
+        options: SubscribeOptions,
+    ) -> Result<(SubscriptionId, Vec<Control>), SubscribeError> {
+        let terms = self.terms.as_ref().ok_or(SubscribeError::NotOpen)?;
+        let (id, requests) = self.subscriptions.add(filters, options, terms.filters_max)?;
+        let Self { names, subscriptions, .. } = self;
+        names.add_subscription(id, |name| subscriptions.wants(id, name));
+        Ok((id, requests))
+    }
+
+    /// Ends a subscription; the returned messages are to be sent. What was staged for it is gone.
+    pub fn unsubscribe(&mut self, id: SubscriptionId) -> Vec<Control> {
+        self.names.remove_subscription(id);
+        self.subscriptions.remove(id)
+    }
+
+    /// Moves the messages staged for a subscription behind those in `out`.
+    pub fn take_messages(&mut self, id: SubscriptionId, out: &mut Inbox) {
+        self.subscriptions.take(id, out);
+    }
+
+    /// What happened; call until `None` after every [`Incoming::on_bytes`].
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Incoming::on_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let keepalive = self.keepalive.as_ref().map(Keepalive::poll_timeout);
+        self.session.poll_timeout().into_iter().chain(keepalive).min()
+    }
+
+    /// Time has passed. `unconfirmed` says whether [`Outgoing::unconfirmed`](super::Outgoing::unconfirmed) is not 0. An
+    /// error means that the broker took too long, or that the link is dead.
+    pub fn on_timeout(&mut self, now: Instant, unconfirmed: bool) -> Result<Alarm, Lost> {
+        self.session.on_timeout(now).map_err(Lost::Fault)?;
+        match self.keepalive.as_mut().map(|keepalive| keepalive.on_timeout(now, unconfirmed)) {
+            // The PONG that the broker still owes, behind whatever else it says, is as good an answer.
+            Some(Verdict::Alive(Alarm::Ping)) if self.asked.is_some() => Ok(Alarm::Nothing),
+            Some(Verdict::Alive(alarm)) => Ok(alarm),
+            Some(Verdict::Dead(silence)) => Err(Lost::Silent(std::time::Duration::from_nanos(silence.0))),
+            None => Ok(Alarm::Nothing),
+        }
+    }
+
+    /// The PING that [`Alarm::Ping`] asked for was queued under this token.
+    pub const fn on_asked(&mut self, token: u64) {
+        self.asked = Some(token);
+    }
+
+    /// Whether the broker has been heard again after [`Alarm::Doubtful`]; tells it once.
+    pub const fn take_recovered(&mut self) -> bool {
+        std::mem::replace(&mut self.recovered, false)
+    }
+
+    /// This side leaves: the link need not prove its life any more.
+    pub fn on_leaving(&mut self) {
+        self.keepalive = None;
+    }
+
+    /// The owner did not read for a while by its own choice: an incomplete frame is given its full time again, and the
+    /// silence is not the broker's.
+    pub fn on_resumed(&mut self, now: Instant) {
+        if self.session.state() >= State::Open && self.session.poll_timeout().is_some() {
+            self.session.on_partial(now, false);
+            self.session.on_partial(now, true);
+        }
+        if let Some(keepalive) = &mut self.keepalive {
+            self.recovered |= keepalive.on_heard(now);
+        }
+    }
+
+    /// What was received and not delivered.
+    pub fn counts(&self) -> ReceiveCounts {
+        ReceiveCounts { messages_given_up: self.assemblies.given_up(), ..self.counts }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What a session needs to know before it starts.
+
+use std::collections::BTreeMap;
+
+use laneway_proto::control::{Hello, Limits};
+use laneway_proto::limits::{FRAME_BYTES_MAX, WIRE_VERSION};
+use laneway_proto::session::Patience;
+use laneway_proto::session::handshake::feature;
+use laneway_proto::time::{Duration, Instant};
+
+use super::keepalive::KeepaliveOptions;
+
+/// Bytes that may wait to be written, unless set otherwise.
+pub const SEND_BYTES_MAX_DEFAULT: usize = 1024 * 1024;
+/// Messages that may wait to be written, unless set otherwise.
+pub const SEND_MESSAGES_MAX_DEFAULT: usize = 65_536;
+
+/// The numbers that tell one session from another. The core draws nothing itself, so that a run can be repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Stable for a node.
+    pub node_id: [u8; 16],
+    /// Random per process start.
+    pub epoch: u64,
+    /// Random per attempt to connect.
+    pub nonce: u64,
+    /// Random per session; marks fragments so that subscribers can tell publishers apart.
+    pub origin: u32,
+}
+
+/// Options of a [`Core`](super::Core).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoreOptions {
+    /// Who this is.
+    pub identity: Identity,
+    /// The network to join; empty means whichever the broker serves.
+    pub network_id: String,
+    /// What the broker is told about this client; keys and values together at most 4,096 bytes.
+    pub metadata: BTreeMap<String, String>,
+    /// Bytes that may wait to be written; one message may pass it when nothing waits.
+    pub send_bytes_max: usize,
+    /// Messages that may wait to be written; 0 is taken as 1.
+    pub send_messages_max: usize,
+    /// How long the broker may take for the handshake and for one frame.
+    pub patience: Patience,
+    /// When a silent link is asked and given up; `None`: never.
+    pub keepalive: Option<KeepaliveOptions>,
+}
+
+impl CoreOptions {
+    /// Defaults for this identity.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            network_id: String::new(),
+            metadata: BTreeMap::new(),
+            send_bytes_max: SEND_BYTES_MAX_DEFAULT,
+            send_messages_max: SEND_MESSAGES_MAX_DEFAULT,
+            patience: Patience::default(),
+            keepalive: Some(KeepaliveOptions::default()),
+        }
+    }
+
+    /// The first message of the session.
+    pub(super) fn hello(&self, now: Instant) -> Hello {
+        let version = u32::from(WIRE_VERSION);
+        let keepalive = self.keepalive.unwrap_or_default();
+        let limits = Limits {
+            max_frame: FRAME_BYTES_MAX as u32,
+            keepalive_ms: ms_or_unsaid(keepalive.every),
+            dead_after_ms: ms_or_unsaid(keepalive.dead_after),
+            ..Limits::default()
+        };
+        Hello {
+            version_min: version,
+            version_max: version,
+            node_id: self.identity.node_id.to_vec(),
+            epoch: self.identity.epoch,
+            nonce: self.identity.nonce,
+            network_id: self.network_id.clone(),
+            roles: vec!["client".into()],
+            features: feature::BATCH | feature::FRAGMENTS,
+            limits: Some(limits),
+            metadata: self.metadata.clone(),
+            clock_ns: now.0,
+            ..Hello::default()
+        }
+    }
+}
+
+/// Milliseconds for the wire, where 0 stands for "not said".
+fn ms_or_unsaid(span: Option<Duration>) -> u32 {
+    span.map_or(0, |span| u32::try_from(span.as_millis()).unwrap_or(u32::MAX).max(1))
+}

@@ -1,0 +1,424 @@
+//! The sending half of a session: numbers messages, declares topics, builds frames, and stops at its bounds.
+//!
+//! Consecutive messages of one topic and lane that wait together share a BATCH frame. Nothing ever waits *for* a
+//! batch: a frame grows only while the socket is busy with what came before it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+
+use bytes::Bytes;
+use laneway_proto::control::{Body, Control, Goodbye};
+use laneway_proto::error::CloseCode;
+use laneway_proto::frame::batch;
+use laneway_proto::frame::extensions::{Extensions, MESSAGE_OPTIONS_BYTES_MAX, MessageOptions, Src};
+use laneway_proto::frame::fragment::Cutter;
+use laneway_proto::frame::ping::{Ping, Pong};
+use laneway_proto::header::{Flags, Header, Kind, seq_after};
+use laneway_proto::limits::{BATCH_MESSAGES_MAX, EXTENSION_BYTES, HEADER_BYTES, LANES_MAX};
+use laneway_proto::session::handshake::PREFACE;
+use laneway_proto::time::Instant;
+
+use super::interner::{Interner, TopicId};
+use super::options::CoreOptions;
+use super::terms::Terms;
+use super::transmit::{Transmit, Untouched};
+use crate::error::{PublishError, TryPublishError};
+use crate::payload::Payload;
+use crate::publish_options::PublishOptions;
+
+/// Payload bytes up to which a message may share a frame.
+pub const BATCH_ITEM_BYTES_MAX: usize = 4 * 1024;
+/// Payload bytes from which an owned payload is written from where it is.
+pub const WOVEN_BYTES_MIN: usize = 16 * 1024;
+
+/// Bytes a frame grows by when it turns from PUB into BATCH, the new message not counted.
+const BATCH_TURN_BYTES: usize = batch::BATCH_PREFIX_BYTES + batch::BATCH_ITEM_PREFIX_BYTES;
+
+/// The sending half. Its owner takes what is ready with [`Outgoing::poll_transmit`] whenever the socket is free.
+#[derive(Debug)]
+pub struct Outgoing {
+    ready: Transmit,
+    ready_messages: usize,
+    /// The last frame in `ready`, as long as it may grow.
+    tail: Option<Tail>,
+    seq_next: [u32; LANES_MAX],
+    topics: Interner,
+    /// `None` until the handshake is over.
+    terms: Option<Terms>,
+    origin: u32,
+    bytes_max: usize,
+    messages_max: usize,
+    ping_last: u64,
+    /// Messages taken, ever.
+    published: u64,
+    /// Of those, the first so many were accepted by the broker or have been reported as [`Outgoing::doubted`].
+    settled: u64,
+    /// What each unanswered PING stands behind: its number and `published` at that time.
+    marks: VecDeque<(u64, u64)>,
+    doubted: u64,
+    /// Goodbye was said.
+    leaving: bool,
+}
+
+/// Unanswered PINGs remembered; beyond it the newest stands for its neighbour, too.
+const MARKS_MAX: usize = 2_048;
+
+/// A frame of small messages at the end of what is ready.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    /// Where its header starts.
+    at: usize,
+    topic: TopicId,
+    lane: u8,
+    count: u16,
+}
+
+/// Where payload bytes come from.
+enum Source<'a> {
+    Copied(&'a [u8]),
+    Woven(Bytes),
+}
+
+impl Outgoing {
+    /// A half that has preface and HELLO ready.
+    pub fn new(now: Instant, options: &CoreOptions) -> Self {
+        let mut outgoing = Self {
+            ready: Transmit::default(),
+            ready_messages: 0,
+            tail: None,
+            seq_next: [1; LANES_MAX],
+            topics: Interner::default(),
+            terms: None,
+            origin: options.identity.origin,
+            bytes_max: options.send_bytes_max,
+            messages_max: options.send_messages_max.max(1),
+            ping_last: 0,
+            published: 0,
+            settled: 0,
+            marks: VecDeque::new(),
+            doubted: 0,
+            leaving: false,
+        };
+        outgoing.ready.inline.extend_from_slice(&PREFACE);
+        outgoing.control(&Control::new(Body::Hello(options.hello(now))));
+        outgoing
+    }
+
+    /// The broker agreed: messages may be published from now on.
+    pub fn on_welcome(&mut self, terms: Terms) {
+        self.terms = Some(terms);
+    }
+
+    /// The link broke; `unsent` is what its writer has left. Messages of which no byte was sent stay queued, in order;
+    /// those that the broker may or may not have taken are counted as doubted. Publishing goes on within the bounds.
+    pub fn on_link_down(&mut self, unsent: &Transmit) {
+        let mut kept = Kept::default();
+        kept.take_data(unsent);
+        kept.take_data(&self.ready);
+        let in_doubt = (self.published - self.settled).saturating_sub(kept.messages as u64);
+        self.doubted += in_doubt;
+        self.settled += in_doubt;
+        self.marks.clear();
+        self.topics.undeclare_all();
+        self.ready = Transmit::default();
+        for topic in &kept.topics {
+            if let Some(declaration) = self.topics.declaration(*topic) {
+                declaration.append_frame(&mut self.ready.inline);
+            }
+        }
+        self.ready_messages = kept.messages;
+        self.ready.append(kept.frames);
+        self.tail = None;
+    }
+
+    /// A broker agreed on a new link; `requests` go ahead of what waits. If it allows less than the one before, what
+    /// waits was built too large for it and is counted as doubted.
+    pub fn on_link_up(&mut self, terms: Terms, requests: &[Control]) {
+        let mut ready = Transmit::default();
+        for request in requests {
+            request.append_frame(&mut ready.inline);
+        }
+        let waiting = std::mem::take(&mut self.ready);
+        if self.terms.as_ref().is_none_or(|before| terms.allow_all_of(before)) {
+            ready.append(waiting);
+        } else {
+            self.doubted += self.ready_messages as u64;
+            self.settled += self.ready_messages as u64;
+            self.ready_messages = 0;
+            for frame in waiting.untouched().filter(|frame| !is_data(frame)) {
+                ready.inline.extend_from_slice(frame.inline);
+            }
+        }
+        self.ready = ready;
+        self.tail = None;
+        if !self.leaving {
+            self.terms = Some(terms);
+        }
+    }
+
+    /// Messages that were handed to the link and of which the broker has not said yet that it took them.
+    pub const fn unconfirmed(&self) -> u64 {
+        self.published - self.ready_messages as u64 - self.settled
+    }
+
+    /// Messages, ever, that a broken link left in doubt: the broker may or may not have taken each of them.
+    pub const fn doubted(&self) -> u64 {
+        self.doubted
+    }
+
+    /// Messages waiting to be taken.
+    pub const fn waiting_messages(&self) -> usize {
+        self.ready_messages
+    }
+
+    /// The broker answered a PING: it has taken everything in front of it.
+    pub fn on_pong(&mut self, token: u64) {
+        while let Some(&(asked, published)) = self.marks.front()
+            && asked <= token
+        {
+            self.settled = self.settled.max(published);
+            self.marks.pop_front();
+        }
+    }
+
+    /// Bytes waiting to be taken.
+    pub fn waiting_bytes(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The id of a topic, for [`Outgoing::publish`]; it is declared to the broker with its first message.
+    pub fn intern(&mut self, topic: &str) -> Result<TopicId, PublishError> {
+        let terms = self.terms.as_ref().ok_or(PublishError::NotOpen)?;
+        self.topics.intern(topic, terms.topics_max)
+    }
+
+    /// The name behind an id.
+    pub fn topic_name(&self, topic: TopicId) -> &std::sync::Arc<str> {
+        self.topics.name(topic)
+    }
+
+    /// Takes one message, whole or not at all. On success the payload may have been emptied; when the queue is
+    /// [full](TryPublishError::Full) it is as it was.
+    pub fn publish(
+        &mut self,
+        topic: TopicId,
+        options: PublishOptions,
+        payload: &mut Payload<'_>,
+    ) -> Result<(), TryPublishError> {
+        let bytes = payload.len();
+        let Some(terms) = &self.terms else {
+            return Err(PublishError::NotOpen.into());
+        };
+        if bytes > terms.message_bytes_max as usize {
+            return Err(PublishError::TooLarge { bytes, bytes_max: terms.message_bytes_max }.into());
+        }
+        let takes_batches = terms.takes_batches;
+        let (frame_bytes_max, fragment_bytes) = (terms.frame_bytes_max as usize, terms.fragment_bytes);
+        let waiting = self.ready.len();
+        let fits = waiting + HEADER_BYTES + bytes <= self.bytes_max && self.ready_messages < self.messages_max;
+        if waiting > 0 && !fits {
+            return Err(TryPublishError::Full);
+        }
+        let small = takes_batches && bytes <= BATCH_ITEM_BYTES_MAX && options.lane.may_batch();
+        let small = small && options.is_plain();
+        if !(small && self.grow_tail(topic, options, payload.as_slice(), frame_bytes_max)) {
+            if let Some(declaration) = self.topics.declaration(topic) {
+                self.control(&declaration);
+            }
+            let xhdr_bytes = options.message_options().encode(&mut [0; MESSAGE_OPTIONS_BYTES_MAX]).len();
+            let ts_bytes = if options.ts_ns.is_some() { EXTENSION_BYTES } else { 0 };
+            let head_bytes = HEADER_BYTES + ts_bytes + xhdr_bytes;
+            if head_bytes + bytes <= frame_bytes_max {
+                self.tail = small.then(|| self.tail_here(topic, options));
+                self.whole(topic, options, payload);
+            } else {
+                self.fragments(topic, options, payload, fragment_bytes);
+            }
+        }
+        self.ready_messages += 1;
+        self.published += 1;
+        let next = &mut self.seq_next[usize::from(options.lane.number())];
+        *next = seq_after(*next, 1);
+        Ok(())
+    }
+
+    fn tail_here(&self, topic: TopicId, options: PublishOptions) -> Tail {
+        Tail { at: self.ready.inline.len(), topic, lane: options.lane.number(), count: 1 }
+    }
+
+    /// Adds a message to the last frame, if that is of the same topic and lane and has room.
+    fn grow_tail(&mut self, topic: TopicId, options: PublishOptions, payload: &[u8], frame_bytes_max: usize) -> bool {
+        let Some(tail) = &mut self.tail else { return false };
+        let inline = &mut self.ready.inline;
+        let turn_bytes = if tail.count == 1 { BATCH_TURN_BYTES } else { 0 };
+        let frame_bytes = inline.len() - tail.at + turn_bytes + batch::BATCH_ITEM_PREFIX_BYTES + payload.len();
+        let same = tail.topic == topic && tail.lane == options.lane.number();
+        if !same || frame_bytes > frame_bytes_max || tail.count == BATCH_MESSAGES_MAX {
+            return false;
+        }
+        if tail.count == 1 {
+            turn_into_batch(inline, tail.at);
+        }
+        tail.count += 1;
+        inline.extend_from_slice(&(payload.len() as u16).to_le_bytes());
+        inline.extend_from_slice(payload);
+        inline[tail.at..tail.at + 2].copy_from_slice(&(frame_bytes as u16).to_le_bytes());
+        let body = tail.at + HEADER_BYTES;
+        inline[body..body + 2].copy_from_slice(&tail.count.to_le_bytes());
+        true
+    }
+
+    fn header(&self, topic: TopicId, options: PublishOptions, body_bytes: usize) -> Header {
+        let lane = options.lane.number();
+        let seq = self.seq_next[usize::from(lane)];
+        let ts = if options.ts_ns.is_some() { Flags::TS } else { Flags::default() };
+        let xhdr = if options.message_options() == MessageOptions::default() { Flags::default() } else { Flags::XHDR };
+        Header { topic: topic.wire(), lane, seq, flags: ts.with(xhdr), ..Header::new(Kind::PUB, body_bytes) }
+    }
+
+    /// One message in one PUB frame.
+    fn whole(&mut self, topic: TopicId, options: PublishOptions, payload: &mut Payload<'_>) {
+        let bytes = payload.len();
+        let ts = options.ts_ns.map(u64::to_le_bytes);
+        let ts: &[u8] = ts.as_ref().map_or(&[], |ts| ts);
+        let mut block = [0; MESSAGE_OPTIONS_BYTES_MAX];
+        let xhdr = options.message_options().encode(&mut block);
+        let header = self.header(topic, options, ts.len() + xhdr.len() + bytes);
+        for part in [&header.encode()[..], ts, xhdr] {
+            self.ready.inline.extend_from_slice(part);
+        }
+        let owned = if bytes >= WOVEN_BYTES_MIN { payload.take_owned() } else { None };
+        match owned {
+            Some(owned) => self.ready.weave(owned),
+            None => self.ready.inline.extend_from_slice(payload.as_slice()),
+        }
+    }
+
+    /// One message in several PUB frames; all carry the message's own number.
+    fn fragments(&mut self, topic: TopicId, options: PublishOptions, payload: &mut Payload<'_>, fragment_bytes: u32) {
+        self.tail = None;
+        let total_bytes = payload.len() as u32;
+        let owned = payload.take_owned();
+        let source = match owned {
+            Some(owned) => Source::Woven(owned),
+            None => Source::Copied(payload.as_slice()),
+        };
+        let flags = Flags::FRAG.with(Flags::SRC);
+        let ts = options.ts_ns.map(u64::to_le_bytes);
+        let ts: &[u8] = ts.as_ref().map_or(&[], |ts| ts);
+        let mut block = [0; MESSAGE_OPTIONS_BYTES_MAX];
+        let xhdr = options.message_options().encode(&mut block);
+        for (frag, range) in Cutter::new(total_bytes, fragment_bytes).into_iter().flatten() {
+            let extension_bytes = ts.len() + 2 * EXTENSION_BYTES + xhdr.len();
+            let plain = self.header(topic, options, extension_bytes + range.len());
+            let header = Header { flags: plain.flags.with(flags), ..plain };
+            let inline = &mut self.ready.inline;
+            inline.extend_from_slice(&header.encode());
+            inline.extend_from_slice(ts);
+            inline.extend_from_slice(&frag.encode());
+            inline.extend_from_slice(&Src { origin: self.origin, seq: header.seq }.encode());
+            inline.extend_from_slice(xhdr);
+            self.part(&source, range);
+        }
+    }
+
+    fn part(&mut self, source: &Source<'_>, range: Range<usize>) {
+        match source {
+            Source::Copied(bytes) => self.ready.inline.extend_from_slice(&bytes[range]),
+            Source::Woven(bytes) => self.ready.weave(bytes.slice(range)),
+        }
+    }
+
+    /// Queues a control message. Control is exempt from the bounds: what asks for it is bounded elsewhere.
+    pub fn control(&mut self, control: &Control) {
+        self.tail = None;
+        control.append_frame(&mut self.ready.inline);
+    }
+
+    /// Queues a PING behind everything published so far; returns the number its PONG will carry.
+    pub fn ping(&mut self, now: Instant) -> u64 {
+        self.tail = None;
+        self.ping_last = now.0.max(self.ping_last + 1);
+        self.ready.inline.extend_from_slice(&Ping { t0: self.ping_last }.encode());
+        if self.marks.len() >= MARKS_MAX {
+            self.marks.pop_back();
+        }
+        self.marks.push_back((self.ping_last, self.published));
+        self.ping_last
+    }
+
+    /// Answers the broker's PING.
+    pub fn pong(&mut self, now: Instant, t0: u64) {
+        self.tail = None;
+        self.ready.inline.extend_from_slice(&Pong { t0, t1: now.0, t2: now.0 }.encode());
+    }
+
+    /// Queues the last message of this side. Nothing may be published after it.
+    pub fn goodbye(&mut self, code: CloseCode, reason: &str) {
+        let goodbye = Goodbye { code: code.number(), reason: reason.into(), drain_ms: 0 };
+        self.control(&Control::new(Body::Goodbye(goodbye)));
+        self.terms = None;
+        self.leaving = true;
+    }
+
+    /// Moves everything that is ready into `out` (which must have been sent or be new); false if there is nothing.
+    pub fn poll_transmit(&mut self, out: &mut Transmit) -> bool {
+        debug_assert!(out.is_empty(), "what was taken before is sent first");
+        if self.ready.is_empty() {
+            return false;
+        }
+        out.clear();
+        std::mem::swap(&mut self.ready, out);
+        self.ready_messages = 0;
+        self.tail = None;
+        true
+    }
+}
+
+/// Data frames saved from a broken link.
+#[derive(Default)]
+struct Kept {
+    frames: Transmit,
+    messages: usize,
+    topics: BTreeSet<TopicId>,
+}
+
+impl Kept {
+    fn take_data(&mut self, from: &Transmit) {
+        // The rest of a message whose start was sent cannot be sent alone.
+        let whole = from.untouched().filter(is_data).skip_while(|frame| fragment_index(frame).is_some_and(|at| at > 0));
+        for frame in whole {
+            self.topics.insert(TopicId::from_wire(frame.header.topic));
+            self.frames.inline.extend_from_slice(frame.inline);
+            if let Some(payload) = frame.woven {
+                self.frames.weave(payload.clone());
+            }
+            self.messages += match (frame.header.kind, fragment_index(&frame)) {
+                (Kind::BATCH, _) => batch::message_count(&frame.inline[HEADER_BYTES..]).map_or(1, usize::from),
+                (_, None | Some(0)) => 1,
+                (_, Some(_)) => 0,
+            };
+        }
+    }
+}
+
+fn is_data(frame: &Untouched<'_>) -> bool {
+    matches!(frame.header.kind, Kind::PUB | Kind::BATCH)
+}
+
+fn fragment_index(frame: &Untouched<'_>) -> Option<u16> {
+    let extensions = Extensions::decode(frame.header.flags, &frame.inline[HEADER_BYTES..]);
+    extensions.ok().and_then(|(extensions, _)| extensions.frag).map(|frag| frag.index)
+}
+
+/// Makes room for count and length in front of a lone message and relabels its frame.
+fn turn_into_batch(inline: &mut Vec<u8>, at: usize) {
+    let body = at + HEADER_BYTES;
+    let [l0, l1] = ((inline.len() - body) as u16).to_le_bytes();
+    let [c0, c1, r0, r1] = batch::prefix(1);
+    inline.splice(body..body, [c0, c1, r0, r1, l0, l1]);
+    inline[at + 2] = Kind::BATCH.0;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Where a broker is reached: the URL, parsed and refused before any input or output.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The TCP port of a URL that names none.
+pub const TCP_PORT_DEFAULT: u16 = 5263;
+
+/// A broker's address.
+///
+/// ```
+/// use laneway_client::Endpoint;
+/// let endpoint: Endpoint = "tcp://broker.local".parse()?;
+/// assert_eq!(endpoint.to_string(), "tcp://broker.local:5263");
+/// assert!("localhost:5263".parse::<Endpoint>().is_err(), "a scheme is needed");
+/// # Ok::<(), laneway_client::UrlError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Endpoint {
+    /// `tcp://host:port`; the port may be left out, an IPv6 address stands in brackets.
+    Tcp {
+        /// Name or address, without brackets.
+        host: String,
+        /// Port, not 0.
+        port: u16,
+    },
+    /// `unix:///path/to/socket`.
+    Unix(PathBuf),
+}
+
+/// Why a URL was refused. Nothing was tried.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// No `scheme://` in front; holds the text.
+    NoScheme(String),
+    /// A scheme that this version does not speak; holds it.
+    Scheme(String),
+    /// No host after `tcp://`.
+    NoHost,
+    /// The port is no number from 1 to 65535; holds it.
+    Port(String),
+    /// No absolute path after `unix://`; holds what stood there.
+    Path(String),
+    /// Something after the address: a path, query or fragment; holds it.
+    Extra(String),
+    /// This platform has no Unix sockets.
+    NoUnix,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoScheme(text) => write!(f, "'{text}' has no scheme; write tcp://HOST:PORT or unix:///PATH"),
+            Self::Scheme(scheme) => {
+                write!(f, "the scheme '{scheme}' is not supported; use tcp://HOST:PORT or unix:///PATH")
+            }
+            Self::NoHost => f.write_str("no host; write tcp://HOST:PORT, as in tcp://127.0.0.1:5263"),
+            Self::Port(port) => write!(f, "'{port}' is no port; use a number from 1 to 65535"),
+            Self::Path(path) => {
+                write!(f, "'{path}' is no absolute path; write unix:///PATH with three slashes")
+            }
+            Self::Extra(extra) => write!(f, "'{extra}' is not understood after the address; leave it out"),
+            Self::NoUnix => f.write_str("this platform has no Unix sockets; use tcp://HOST:PORT"),
+        }
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl FromStr for Endpoint {
+    type Err = UrlError;
+
+    fn from_str(url: &str) -> Result<Self, UrlError> {
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(UrlError::NoScheme(url.into()));
+        };
+        match scheme {
+            "tcp" => tcp(rest),
+            "unix" if !cfg!(unix) => Err(UrlError::NoUnix),
+            "unix" if rest.len() > 1 && rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
+            "unix" => Err(UrlError::Path(rest.into())),
+            _ => Err(UrlError::Scheme(scheme.into())),
+        }
+    }
+}
+
+fn tcp(rest: &str) -> Result<Endpoint, UrlError> {
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if let Some(at) = rest.find(['/', '?', '#']) {
+        return Err(UrlError::Extra(rest[at..].into()));
+    }
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(v6) => match v6.split_once(']') {
+            Some((host, "")) => (host, None),
+            Some((host, tail)) => (host, Some(tail.strip_prefix(':').ok_or_else(|| UrlError::Extra(tail.into()))?)),
+            None => return Err(UrlError::NoHost),
+        },
+        None => match rest.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    if host.is_empty() {
+        return Err(UrlError::NoHost);
+    }
+    let port = match port {
+        None => TCP_PORT_DEFAULT,
+        Some(text) => text.parse().ok().filter(|&port| port != 0).ok_or_else(|| UrlError::Port(text.into()))?,
+    };
+    Ok(Endpoint::Tcp { host: host.into(), port })
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> Result<String, UrlError> {
+        url.parse::<Endpoint>().map(|endpoint| endpoint.to_string())
+    }
+
+    #[test]
+    fn good_urls_read_back_as_they_were_meant() {
+        assert_eq!(parsed("tcp://127.0.0.1:1"), Ok("tcp://127.0.0.1:1".into()));
+        assert_eq!(parsed("tcp://lab/"), Ok("tcp://lab:5263".into()));
+        assert_eq!(parsed("tcp://[::1]:9"), Ok("tcp://[::1]:9".into()));
+        assert_eq!(parsed("tcp://[::1]"), Ok("tcp://[::1]:5263".into()));
+        #[cfg(unix)]
+        assert_eq!(parsed("unix:///run/laneway.sock"), Ok("unix:///run/laneway.sock".into()));
+    }
+
+    #[test]
+    fn each_mistake_has_its_own_error() {
+        assert_eq!(parsed("127.0.0.1:5263"), Err(UrlError::NoScheme("127.0.0.1:5263".into())));
+        assert_eq!(parsed("http://lab"), Err(UrlError::Scheme("http".into())));
+        assert_eq!(parsed("tcp://"), Err(UrlError::NoHost));
+        assert_eq!(parsed("tcp://:5263"), Err(UrlError::NoHost));
+        assert_eq!(parsed("tcp://lab:0"), Err(UrlError::Port("0".into())));
+        assert_eq!(parsed("tcp://lab:99999"), Err(UrlError::Port("99999".into())));
+        assert_eq!(parsed("tcp://lab?nodelay=1"), Err(UrlError::Extra("?nodelay=1".into())));
+        #[cfg(unix)]
+        assert_eq!(parsed("unix://run/x"), Err(UrlError::Path("run/x".into())));
+    }
+}

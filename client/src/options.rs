@@ -1,0 +1,261 @@
+//! How a connection is made, and how much it may queue.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use laneway_proto::limits::{METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX};
+use laneway_proto::session::Patience;
+use laneway_proto::time::Duration as Span;
+
+use crate::backoff::Retry;
+use crate::core::{CoreOptions, Identity, KeepaliveOptions, SEND_BYTES_MAX_DEFAULT, SEND_MESSAGES_MAX_DEFAULT};
+use crate::error::OptionsError;
+use crate::link::ReconnectOptions;
+use crate::random::{process_epoch, process_node_id, random_u64};
+
+/// Bytes a subscription's queue may hold before the socket is no longer read, unless set otherwise.
+pub const RECEIVE_BYTES_MAX_DEFAULT: usize = 4 * 1024 * 1024;
+/// Messages a subscription's queue may hold before the socket is no longer read, unless set otherwise.
+pub const RECEIVE_MESSAGES_MAX_DEFAULT: usize = 65_536;
+
+/// Options of a connection; start from [`ConnectOptions::new`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), laneway_client::ConnectError> {
+/// use laneway_client::{ConnectOptions, Retry};
+/// use std::time::Duration;
+///
+/// let client = ConnectOptions::new()
+///     .timeout(Duration::from_secs(1))
+///     .retry(Retry::new().attempts_max(5))
+///     .metadata("rack", "7")
+///     .connect("tcp://127.0.0.1:5263")
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConnectOptions {
+    pub(crate) timeout: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) network_id: String,
+    pub(crate) node_id: Option<[u8; 16]>,
+    pub(crate) nodelay: bool,
+    pub(crate) bind: Option<SocketAddr>,
+    pub(crate) reconnect: Option<ReconnectOptions>,
+    pub(crate) keepalive: Option<KeepaliveOptions>,
+    pub(crate) send_bytes_max: usize,
+    pub(crate) send_messages_max: usize,
+    pub(crate) receive_bytes_max: usize,
+    pub(crate) receive_messages_max: usize,
+}
+
+impl ConnectOptions {
+    /// The defaults, as each method tells them.
+    pub fn new() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            drain: Duration::from_secs(5),
+            retry: None,
+            metadata: BTreeMap::new(),
+            network_id: String::new(),
+            node_id: None,
+            nodelay: true,
+            bind: None,
+            reconnect: Some(ReconnectOptions::new()),
+            keepalive: Some(KeepaliveOptions { every: None, dead_after: None }),
+            send_bytes_max: SEND_BYTES_MAX_DEFAULT,
+            send_messages_max: SEND_MESSAGES_MAX_DEFAULT,
+            receive_bytes_max: RECEIVE_BYTES_MAX_DEFAULT,
+            receive_messages_max: RECEIVE_MESSAGES_MAX_DEFAULT,
+        }
+    }
+
+    /// How long one attempt may take: name lookup, connection and handshake together. Default 5 s.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a closing connection may take to write what is queued and to hear that the broker is done. Default 5 s.
+    #[must_use]
+    pub const fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Try again when an attempt fails in a way that can pass by itself. Default: one attempt.
+    #[must_use]
+    pub const fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Tells the broker something about this client. Keys and values together may have 4,096 bytes. Default: nothing.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// The network to join, at most 64 bytes; a broker of another one refuses. Default: whichever the broker serves.
+    #[must_use]
+    pub fn network_id(mut self, network_id: impl Into<String>) -> Self {
+        self.network_id = network_id.into();
+        self
+    }
+
+    /// This node's identity, stable over restarts. Default: drawn once per process.
+    #[must_use]
+    pub const fn node_id(mut self, node_id: [u8; 16]) -> Self {
+        self.node_id = Some(node_id);
+        self
+    }
+
+    /// Whether TCP sends small writes at once (`TCP_NODELAY`). Default true: this library gathers messages itself.
+    #[must_use]
+    pub const fn nodelay(mut self, nodelay: bool) -> Self {
+        self.nodelay = nodelay;
+        self
+    }
+
+    /// The local address of TCP connections: which interface, and which port unless that is 0. Has no effect on Unix
+    /// sockets. Default: the system's choice.
+    ///
+    /// ```
+    /// use std::net::{Ipv4Addr, SocketAddr};
+    /// let options = laneway_client::ConnectOptions::new().bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    /// ```
+    #[must_use]
+    pub const fn bind(mut self, address: SocketAddr) -> Self {
+        self.bind = Some(address);
+        self
+    }
+
+    /// How a link that breaks is made again. Default: on, as [`ReconnectOptions::new`] tells. The first connect is not
+    /// meant: see [`ConnectOptions::retry`].
+    #[must_use]
+    pub const fn reconnect(mut self, options: ReconnectOptions) -> Self {
+        self.reconnect = Some(options);
+        self
+    }
+
+    /// A link that breaks ends the connection.
+    ///
+    /// ```
+    /// let once = laneway_client::ConnectOptions::new().no_reconnect();
+    /// ```
+    #[must_use]
+    pub const fn no_reconnect(mut self) -> Self {
+        self.reconnect = None;
+        self
+    }
+
+    /// After how much silence the broker is asked for a sign of life, and after how much the link is dead (at least
+    /// twice the first). The smaller of these and the broker's numbers hold. Default: the broker's; 1 s and 10 s if it
+    /// has none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let (every, dead_after) = (Duration::from_millis(200), Duration::from_millis(600));
+    /// let alert = laneway_client::ConnectOptions::new().keepalive(every, dead_after);
+    /// ```
+    #[must_use]
+    pub fn keepalive(mut self, every: Duration, dead_after: Duration) -> Self {
+        self.keepalive = Some(KeepaliveOptions { every: Some(span(every)), dead_after: Some(span(dead_after)) });
+        self
+    }
+
+    /// Silence means nothing: a link is given up only when the system says that it is gone.
+    #[must_use]
+    pub const fn no_keepalive(mut self) -> Self {
+        self.keepalive = None;
+        self
+    }
+
+    /// Bytes and messages that may wait to be written; beyond either, publishing waits. As much again may be on its way
+    /// into the socket, and one message may pass the bound when nothing waits. Default 1 MiB and 65,536.
+    #[must_use]
+    pub const fn send_queue(mut self, bytes_max: usize, messages_max: usize) -> Self {
+        self.send_bytes_max = bytes_max;
+        self.send_messages_max = messages_max;
+        self
+    }
+
+    /// Bytes and messages that may wait in each subscription's queue; at either bound the socket is no longer read
+    /// until the subscriber takes them, and everything else that arrives on this connection waits, too. One read (up to
+    /// 128 KiB) may pass the bound. Default 4 MiB and 65,536.
+    #[must_use]
+    pub const fn receive_queue(mut self, bytes_max: usize, messages_max: usize) -> Self {
+        self.receive_bytes_max = bytes_max;
+        self.receive_messages_max = messages_max;
+        self
+    }
+
+    /// Finds what no broker would accept.
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        let metadata_bytes = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if metadata_bytes > METADATA_BYTES_MAX {
+            return Err(OptionsError::Metadata(metadata_bytes));
+        }
+        if self.network_id.len() > NETWORK_ID_BYTES_MAX {
+            return Err(OptionsError::NetworkId(self.network_id.len()));
+        }
+        Ok(())
+    }
+
+    /// The options of one session, with numbers drawn for it.
+    pub(crate) fn core(&self) -> CoreOptions {
+        let identity = Identity {
+            node_id: self.node_id.unwrap_or_else(process_node_id),
+            epoch: process_epoch(),
+            nonce: random_u64(),
+            origin: random_u64() as u32,
+        };
+        let handshake = span(self.timeout);
+        CoreOptions {
+            network_id: self.network_id.clone(),
+            metadata: self.metadata.clone(),
+            send_bytes_max: self.send_bytes_max,
+            send_messages_max: self.send_messages_max,
+            patience: Patience { handshake, ..Patience::default() },
+            keepalive: self.keepalive,
+            ..CoreOptions::new(identity)
+        }
+    }
+}
+
+fn span(duration: Duration) -> Span {
+    Span(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_over_the_protocols_bounds_are_found_before_anything_is_tried() {
+        assert_eq!(ConnectOptions::new().metadata("k", "v".repeat(4_095)).check(), Ok(()));
+        let options = ConnectOptions::new().metadata("k", "v".repeat(4_096));
+        assert_eq!(options.check(), Err(OptionsError::Metadata(4_097)));
+        let options = ConnectOptions::new().network_id("n".repeat(65));
+        assert_eq!(options.check(), Err(OptionsError::NetworkId(65)));
+    }
+
+    #[test]
+    fn every_session_of_a_process_has_its_own_nonce_and_origin() {
+        let (first, second) = (ConnectOptions::new().core().identity, ConnectOptions::new().core().identity);
+        assert_eq!((first.node_id, first.epoch), (second.node_id, second.epoch));
+        assert_ne!((first.nonce, first.origin), (second.nonce, second.origin));
+        assert_eq!(ConnectOptions::new().node_id([9; 16]).core().identity.node_id, [9; 16]);
+    }
+}

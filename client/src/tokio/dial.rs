@@ -1,0 +1,259 @@
+//! From a URL to an open session.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use laneway_proto::error::CloseCode;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::client::{Client, Link};
+use super::clock::Clock;
+use super::shared::{Agreed, Shared};
+use super::supervisor::{Redial, supervise};
+use super::tasks::{RECEIVE_BUFFER_BYTES, Streams};
+use crate::core::{Core, CoreOptions, Event, Identity, Incoming, Outgoing, Terms, Transmit};
+use crate::endpoint::Endpoint;
+use crate::error::{ConnectError, Lost};
+use crate::link::Reconnector;
+use crate::options::ConnectOptions;
+use crate::peer::{Peer, Transport};
+use crate::random::random_u64;
+
+/// Connects to the broker at `url` with the default options.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = laneway_client::connect("tcp://127.0.0.1:5263").await?;
+/// client.publish("sensors/imu/x", "21.5").await?;
+/// client.close().await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// A bad URL is refused before anything is tried; the other variants of [`ConnectError`] say which step failed.
+pub async fn connect(url: &str) -> Result<Client, ConnectError> {
+    ConnectOptions::new().connect(url).await
+}
+
+impl ConnectOptions {
+    /// Connects to the broker at `url`. Must be called inside a tokio runtime with input, output and time enabled;
+    /// tasks of it carry the connection. Dropping the future leaves nothing behind.
+    pub async fn connect(&self, url: &str) -> Result<Client, ConnectError> {
+        let endpoint: Endpoint = url.parse()?;
+        self.check().map_err(ConnectError::Options)?;
+        let clock = Clock::start();
+        let mut dialler = Dialler { options: self.clone(), identity: self.core().identity, endpoint };
+        let started = Instant::now();
+        let mut failures = 0;
+        let dialled = loop {
+            let error = match dialler.attempt(clock).await {
+                Ok(dialled) => break dialled,
+                Err(error) => error,
+            };
+            failures += 1;
+            let wait = self
+                .retry
+                .filter(|_| error.retryable())
+                .and_then(|retry| retry.wait(failures, started.elapsed(), random_u64()));
+            let Some(wait) = wait else { return Err(error) };
+            sleep(wait.max(suggested_wait(&error))).await;
+        };
+        let redial =
+            self.reconnect.map(|options| Redial { dialler, reconnector: Reconnector::new(options, random_u64()) });
+        Ok(self.begin(dialled, redial))
+    }
+
+    /// A session over a stream that the caller brought: an in-memory pipe, a tunnel. Options about dialling, such as
+    /// `retry`, `reconnect` and `nodelay`, have no effect.
+    ///
+    /// ```no_run
+    /// # async fn example(stream: tokio::io::DuplexStream) -> Result<(), laneway_client::ConnectError> {
+    /// let client = laneway_client::ConnectOptions::new().connect_over(stream).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect_over<S>(&self, stream: S) -> Result<Client, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        self.check().map_err(ConnectError::Options)?;
+        let (read, write) = tokio::io::split(stream);
+        let ends = Ends { transport: Transport::Other, local: String::new(), remote: String::new() };
+        let endpoint = Endpoint::Unix("(a stream of the caller)".into());
+        let opening = open(self.core(), Clock::start(), Box::new(read), Box::new(write), ends);
+        let late = ConnectError::Timeout { endpoint, after: self.timeout };
+        Ok(self.begin(timeout(self.timeout, opening).await.unwrap_or(Err(late))?, None))
+    }
+
+    /// Starts the connection's tasks.
+    fn begin(&self, dialled: Dialled, redial: Option<Redial>) -> Client {
+        let (shared, streams) = Shared::new(dialled, self, redial.is_some());
+        let supervisor = tokio::spawn(supervise(Arc::clone(&shared), streams, redial));
+        shared.set_supervisor(supervisor.abort_handle());
+        Client::new(Link::new(shared))
+    }
+}
+
+/// A link on which the broker has agreed.
+pub(super) struct Dialled {
+    pub(super) outgoing: Outgoing,
+    pub(super) incoming: Incoming,
+    pub(super) agreed: Agreed,
+    pub(super) clock: Clock,
+    pub(super) streams: Streams,
+}
+
+/// Makes links to one broker, all as the same node.
+pub(super) struct Dialler {
+    options: ConnectOptions,
+    identity: Identity,
+    endpoint: Endpoint,
+}
+
+impl Dialler {
+    /// One attempt within its time.
+    pub(super) async fn attempt(&mut self, clock: Clock) -> Result<Dialled, ConnectError> {
+        self.identity.nonce = random_u64();
+        let after = self.options.timeout;
+        let late = || ConnectError::Timeout { endpoint: self.endpoint.clone(), after };
+        timeout(after, self.dial(clock)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn dial(&self, clock: Clock) -> Result<Dialled, ConnectError> {
+        let options = CoreOptions { identity: self.identity, ..self.options.core() };
+        let failed = |source| ConnectError::from_io(self.endpoint.clone(), source);
+        match &self.endpoint {
+            Endpoint::Tcp { host, port } => {
+                let stream = self.dial_tcp(host, *port).await?;
+                stream.set_nodelay(self.options.nodelay).map_err(failed)?;
+                let ends = Ends {
+                    transport: Transport::Tcp,
+                    local: stream.local_addr().map_err(failed)?.to_string(),
+                    remote: stream.peer_addr().map_err(failed)?.to_string(),
+                };
+                let (read, write) = stream.into_split();
+                open(options, clock, Box::new(read), Box::new(write), ends).await
+            }
+            #[cfg(unix)]
+            Endpoint::Unix(path) => {
+                let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;
+                let remote = path.display().to_string();
+                let ends = Ends { transport: Transport::Unix, local: String::new(), remote };
+                let (read, write) = stream.into_split();
+                open(options, clock, Box::new(read), Box::new(write), ends).await
+            }
+            #[cfg(not(unix))]
+            Endpoint::Unix(_) => Err(ConnectError::Url(crate::endpoint::UrlError::NoUnix)),
+        }
+    }
+
+    async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        let dns = |source| ConnectError::Dns { endpoint: self.endpoint.clone(), source };
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let mut tried = false;
+        for address in lookup_host((host, port)).await.map_err(dns)? {
+            match self.dial_address(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => (failure, tried) = (error, true),
+            }
+        }
+        Err(if tried { ConnectError::from_io(self.endpoint.clone(), failure) } else { dns(failure) })
+    }
+
+    async fn dial_address(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let Some(bind) = self.options.bind else { return TcpStream::connect(address).await };
+        let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.bind(bind)?;
+        socket.connect(address).await
+    }
+}
+
+/// Shakes hands.
+async fn open(
+    options: CoreOptions,
+    clock: Clock,
+    mut read: Box<dyn AsyncRead + Unpin + Send>,
+    mut write: Box<dyn AsyncWrite + Unpin + Send>,
+    ends: Ends,
+) -> Result<Dialled, ConnectError> {
+    let (mut outgoing, mut incoming) = Core::new(clock.now(), &options).split();
+    let mut buffer = BytesMut::with_capacity(RECEIVE_BUFFER_BYTES);
+    let terms = shake_hands(clock, &mut outgoing, &mut incoming, &mut read, &mut write, &mut buffer).await?;
+    outgoing.on_welcome(terms.clone());
+    let local = Peer {
+        node_id: options.identity.node_id,
+        epoch: options.identity.epoch,
+        transport: ends.transport,
+        address: ends.local,
+        metadata: options.metadata,
+    };
+    let remote = Peer {
+        node_id: terms.broker_node_id,
+        epoch: terms.broker_epoch,
+        transport: ends.transport,
+        address: ends.remote,
+        metadata: terms.metadata.clone(),
+    };
+    let agreed = Agreed { terms: Arc::new(terms), local: Arc::new(local), remote: Arc::new(remote) };
+    Ok(Dialled { outgoing, incoming, agreed, clock, streams: Streams { read, write, buffer } })
+}
+
+/// The addresses of a connection's two ends.
+struct Ends {
+    transport: Transport,
+    local: String,
+    remote: String,
+}
+
+/// How long the broker asks to be left alone.
+pub(super) fn suggested_wait(error: &ConnectError) -> Duration {
+    let ConnectError::Rejected { retry_after, .. } = error else { return Duration::ZERO };
+    retry_after.unwrap_or_default().min(Duration::from_secs(30))
+}
+
+async fn shake_hands<R, W>(
+    clock: Clock,
+    outgoing: &mut Outgoing,
+    incoming: &mut Incoming,
+    read: &mut R,
+    write: &mut W,
+    buffer: &mut BytesMut,
+) -> Result<Terms, ConnectError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut transmit = Transmit::default();
+    outgoing.poll_transmit(&mut transmit);
+    while transmit.has_remaining() {
+        write.write_buf(&mut transmit).await.map_err(lost)?;
+    }
+    write.flush().await.map_err(lost)?;
+    loop {
+        if read.read_buf(buffer).await.map_err(lost)? == 0 {
+            return Err(ConnectError::Lost(Lost::Ended));
+        }
+        incoming.on_bytes(clock.now(), buffer).map_err(|fault| ConnectError::Lost(Lost::Fault(fault)))?;
+        // Only the first event matters here; the reader finds what came behind a WELCOME.
+        match incoming.poll_event() {
+            Some(Event::Welcomed(terms)) => return Ok(*terms),
+            Some(Event::Rejected { reason, version_min, version_max, retry_after_ms }) => {
+                if reason.code() == Some(CloseCode::Version) {
+                    return Err(ConnectError::Version { broker_min: version_min, broker_max: version_max });
+                }
+                let retry_after = (retry_after_ms > 0).then(|| Duration::from_millis(retry_after_ms.into()));
+                return Err(ConnectError::Rejected { reason, retry_after });
+            }
+            Some(Event::Goodbye(reason)) => return Err(ConnectError::Lost(Lost::Goodbye(reason))),
+            Some(_) | None => {}
+        }
+    }
+}
+
+fn lost(error: io::Error) -> ConnectError {
+    ConnectError::Lost(Lost::from_io(&error))
+}

@@ -1,0 +1,474 @@
+//! What the handles of one connection and its tasks share, from link to link.
+//!
+//! Two locks, so that publishers and the reader do not wait for each other; whoever needs both takes `receiving`
+//! first. Both are held for moments only, never across an await, and never while somebody else's code runs.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use laneway_proto::control::Control;
+use laneway_proto::error::{CloseCode, PeerFault};
+use laneway_proto::time::Instant as Tick;
+use tokio::runtime::Handle;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+
+use super::clock::Clock;
+use super::dial::Dialled;
+use super::events::Hub;
+use super::lock;
+use super::queue::Queue;
+use super::receiving::{Answer, Receiving, Tidings};
+use super::sending::{Next, Sending};
+use super::tasks;
+use crate::core::{Alarm, SubscriptionId, Terms, TopicId, Transmit};
+use crate::error::{FlushError, Lost, PublishError, Reason, SubscribeError, TryPublishError};
+use crate::link::{ConnectionEvent, Degraded};
+use crate::options::ConnectOptions;
+use crate::payload::Payload;
+use crate::peer::Peer;
+use crate::publish_options::PublishOptions;
+use crate::subscribe_options::SubscribeOptions;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Shared {
+    sending: Mutex<Sending>,
+    receiving: Mutex<Receiving>,
+    /// Wakes the writer.
+    work: Notify,
+    /// Wakes publishers that found the queue full.
+    space: Notify,
+    /// Tells whoever looks for another link that there may be no use in it.
+    ended: Notify,
+    closed: watch::Sender<bool>,
+    supervisor: OnceLock<AbortHandle>,
+    runtime: Handle,
+    clock: Clock,
+    /// Whether another link is looked for when one breaks.
+    reconnects: bool,
+    pub(super) hub: Hub,
+    drain: Duration,
+    receive_bytes_max: usize,
+    receive_messages_max: usize,
+    agreed: Mutex<Agreed>,
+}
+
+/// Both ends, and what they agreed to on the newest link.
+#[derive(Clone, Debug)]
+pub(super) struct Agreed {
+    pub(super) terms: Arc<Terms>,
+    pub(super) local: Arc<Peer>,
+    pub(super) remote: Arc<Peer>,
+}
+
+/// A subscription that the broker has not answered yet.
+pub(super) struct Asked {
+    pub(super) id: SubscriptionId,
+    pub(super) queue: Arc<Queue>,
+    pub(super) answer: oneshot::Receiver<Answer>,
+}
+
+/// Why the reader stops.
+pub(super) enum Ended {
+    /// The broker broke a rule.
+    Fault(PeerFault),
+    /// The broker said its last word.
+    Goodbye(Reason),
+}
+
+/// Tells, when it is dropped with the last task, that the connection is over.
+#[derive(Debug)]
+pub(super) struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.lose(Lost::Ended, false);
+        self.0.closed.send_replace(true);
+    }
+}
+
+impl Shared {
+    /// A connection over its first link.
+    pub(super) fn new(dialled: Dialled, options: &ConnectOptions, reconnects: bool) -> (Arc<Self>, tasks::Streams) {
+        let Dialled { outgoing, incoming, agreed, clock, streams } = dialled;
+        let shared = Self {
+            sending: Mutex::new(Sending::new(outgoing)),
+            receiving: Mutex::new(Receiving::new(incoming)),
+            work: Notify::new(),
+            space: Notify::new(),
+            ended: Notify::new(),
+            closed: watch::Sender::new(false),
+            supervisor: OnceLock::new(),
+            runtime: Handle::current(),
+            clock,
+            reconnects,
+            hub: Hub::new(agreed.terms.session),
+            drain: options.drain,
+            receive_bytes_max: options.receive_bytes_max,
+            receive_messages_max: options.receive_messages_max,
+            agreed: Mutex::new(agreed),
+        };
+        (Arc::new(shared), streams)
+    }
+
+    /// What the supervisor holds until it ends.
+    pub(super) fn closing(self: &Arc<Self>) -> Closing {
+        Closing(Arc::clone(self))
+    }
+
+    pub(super) fn set_supervisor(&self, task: AbortHandle) {
+        let first = self.supervisor.set(task).is_ok();
+        debug_assert!(first, "a connection has one supervisor");
+    }
+
+    pub(super) fn agreed(&self) -> Agreed {
+        lock(&self.agreed).clone()
+    }
+
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn now(&self) -> Tick {
+        self.clock.now()
+    }
+
+    fn when(&self, tick: Tick) -> Instant {
+        self.clock.when(tick)
+    }
+
+    /// Why the connection is gone; `Ended` if nobody said.
+    pub(super) fn lost(&self) -> Lost {
+        self.is_lost().unwrap_or(Lost::Ended)
+    }
+
+    /// Why the connection is gone, if it is.
+    pub(super) fn is_lost(&self) -> Option<Lost> {
+        lock(&self.sending).lost().cloned()
+    }
+
+    /// Messages, ever, that broken links left in doubt.
+    pub(super) fn doubted(&self) -> u64 {
+        lock(&self.sending).outgoing.doubted()
+    }
+
+    pub(super) fn intern(&self, topic: &str) -> Result<TopicId, PublishError> {
+        let mut sending = lock(&self.sending);
+        sending.check()?;
+        sending.outgoing.intern(topic)
+    }
+
+    pub(super) fn topic_name(&self, topic: TopicId) -> Arc<str> {
+        Arc::clone(lock(&self.sending).outgoing.topic_name(topic))
+    }
+
+    /// Takes one message, or says what to wait for before trying again.
+    pub(super) fn push(
+        &self,
+        topic: TopicId,
+        options: PublishOptions,
+        payload: &mut Payload<'_>,
+    ) -> Result<Option<Notified<'_>>, PublishError> {
+        let mut sending = lock(&self.sending);
+        sending.check()?;
+        match sending.outgoing.publish(topic, options, payload) {
+            Ok(()) => {
+                self.wake_writer(sending);
+                Ok(None)
+            }
+            Err(TryPublishError::Full) => {
+                sending.space_wanted = true;
+                // Made under the lock: the writer cannot give way in between unnoticed.
+                let space = self.space.notified();
+                self.wake_writer(sending);
+                Ok(Some(space))
+            }
+            Err(TryPublishError::Refused(error)) => Err(error),
+        }
+    }
+
+    fn wake_writer(&self, mut sending: MutexGuard<'_, Sending>) {
+        let sleeps = std::mem::take(&mut sending.writer_sleeps);
+        drop(sending);
+        if sleeps {
+            self.work.notify_one();
+        }
+    }
+
+    /// Sends a PING behind everything published; the receiver gets the round trip.
+    pub(super) fn ping(&self) -> Result<oneshot::Receiver<Duration>, FlushError> {
+        let mut receiving = lock(&self.receiving);
+        receiving.check_ping()?;
+        let (waiter, pong) = oneshot::channel();
+        let mut sending = lock(&self.sending);
+        let token = sending.outgoing.ping(self.now());
+        receiving.add_ping(token, waiter);
+        self.wake_writer(sending);
+        Ok(pong)
+    }
+
+    /// Registers a subscription and asks the broker for it.
+    pub(super) fn subscribe(&self, filters: &[&str], options: SubscribeOptions) -> Result<Asked, SubscribeError> {
+        let mut receiving = lock(&self.receiving);
+        if let Some(lost) = &receiving.lost {
+            return Err(SubscribeError::Lost(lost.clone()));
+        }
+        let (id, requests) = receiving.incoming.subscribe_with(filters, options)?;
+        let queue = Arc::new(Queue::new(self.receive_bytes_max, self.receive_messages_max));
+        let (waiter, answer) = oneshot::channel();
+        receiving.add_queue(id, Arc::clone(&queue), waiter);
+        // Under the first lock still: requests about one filter leave in the order in which they were registered.
+        self.send_control(&requests);
+        Ok(Asked { id, queue, answer })
+    }
+
+    pub(super) fn unsubscribe(&self, id: SubscriptionId) {
+        let mut receiving = lock(&self.receiving);
+        let (queue, waiter) = receiving.remove_queue(id);
+        let farewell = receiving.incoming.unsubscribe(id);
+        self.send_control(&farewell);
+        drop(receiving);
+        drop(waiter);
+        if let Some(queue) = queue {
+            queue.abandon();
+        }
+    }
+
+    fn send_control(&self, messages: &[Control]) {
+        let mut sending = lock(&self.sending);
+        // A new link begins with requests for all subscriptions that there are then.
+        if sending.lost().is_some() || sending.broken().is_some() {
+            return;
+        }
+        for message in messages {
+            sending.outgoing.control(message);
+        }
+        self.wake_writer(sending);
+    }
+
+    /// What the writer does next; what it is to write is moved into `out`.
+    pub(super) fn next_transmit(&self, out: &mut Transmit) -> Next<'_> {
+        let next = lock(&self.sending).next(out, &self.work);
+        if let Next::Write { space_wanted: true } = next {
+            self.space.notify_waiters();
+        }
+        next
+    }
+
+    /// Resolves for this link's writer when writing on is of no use.
+    pub(super) fn cut(&self) -> Arc<Notify> {
+        lock(&self.sending).cut()
+    }
+
+    pub(super) fn on_finished(&self) {
+        lock(&self.sending).on_finished();
+    }
+
+    /// Takes what arrived to its subscribers; `full` gets the queues that are at their bounds. Returns when an
+    /// incomplete frame becomes overdue.
+    pub(super) fn on_bytes(
+        &self,
+        buffer: &mut BytesMut,
+        full: &mut Vec<Arc<Queue>>,
+        tidings: &mut Tidings,
+    ) -> Result<Option<Instant>, Ended> {
+        let now = self.now();
+        let mut receiving = lock(&self.receiving);
+        let (taken, brought) = receiving.on_bytes(now, buffer, full, tidings);
+        let deadline = receiving.incoming.poll_timeout();
+        let recovered = receiving.incoming.take_recovered();
+        drop(receiving);
+        tidings.tell();
+        if recovered {
+            self.hub.doubt(ConnectionEvent::Recovered);
+        }
+        if !brought.pinged.is_empty() || brought.ponged.is_some() {
+            let mut sending = lock(&self.sending);
+            if let Some(token) = brought.ponged {
+                sending.outgoing.on_pong(token);
+            }
+            for t0 in brought.pinged {
+                sending.outgoing.pong(now, t0);
+            }
+            self.wake_writer(sending);
+        }
+        taken.map_err(Ended::Fault)?;
+        match brought.goodbye {
+            Some(reason) => Err(Ended::Goodbye(reason)),
+            None => Ok(deadline.map(|tick| self.when(tick))),
+        }
+    }
+
+    /// A deadline has passed. Returns the next one, or why the link is of no use any more.
+    pub(super) fn on_timeout(&self) -> Result<Option<Instant>, Lost> {
+        let now = self.now();
+        let mut receiving = lock(&self.receiving);
+        let mut sending = lock(&self.sending);
+        let unconfirmed = sending.outgoing.unconfirmed() > 0;
+        match receiving.incoming.on_timeout(now, unconfirmed)? {
+            Alarm::Ping => {
+                receiving.incoming.on_asked(sending.outgoing.ping(now));
+                self.wake_writer(sending);
+            }
+            Alarm::Doubtful(silence) => {
+                drop(sending);
+                let reason = Degraded::Silent(Duration::from_nanos(silence.0));
+                self.hub.doubt(ConnectionEvent::Degraded { reason });
+            }
+            Alarm::Nothing => {}
+        }
+        Ok(receiving.incoming.poll_timeout().map(|tick| self.when(tick)))
+    }
+
+    /// The reader reads again after a subscriber made it wait.
+    pub(super) fn on_resumed(&self) -> Option<Instant> {
+        let mut receiving = lock(&self.receiving);
+        receiving.incoming.on_resumed(self.now());
+        receiving.incoming.poll_timeout().map(|tick| self.when(tick))
+    }
+
+    /// This link is of no use any more. Another one is looked for if that can help; otherwise the connection is over.
+    pub(super) fn on_link_lost(&self, lost: Lost) {
+        if self.reconnects && lost.retryable() && lock(&self.sending).break_link(lost.clone()) {
+            self.work.notify_one();
+        } else {
+            self.lose(lost, false);
+        }
+    }
+
+    /// Settles what became of the queues when a link broke; `unsent` is what its writer had left. Returns why it broke,
+    /// or `None` if the connection is over.
+    pub(super) fn on_link_down(&self, unsent: &Transmit) -> Option<Lost> {
+        let mut receiving = lock(&self.receiving);
+        let mut sending = lock(&self.sending);
+        let reason = sending.broken()?.clone();
+        let doubted = sending.outgoing.doubted();
+        sending.outgoing.on_link_down(unsent);
+        let doubted = sending.outgoing.doubted() - doubted;
+        sending.writer_sleeps = false;
+        sending.space_wanted = false;
+        let pings = receiving.on_link_down();
+        drop((sending, receiving));
+        self.hub.link_lost();
+        self.hub.in_doubt(doubted);
+        // Whoever waited for them looks at what is in doubt, and asks again.
+        drop(pings);
+        // What was in flight is not queued any more, so there may be room.
+        self.space.notify_waiters();
+        Some(reason)
+    }
+
+    /// Another link is there: everything goes on over it.
+    pub(super) fn on_link_up(&self, dialled: Dialled) -> tasks::Streams {
+        let Dialled { incoming, agreed, streams, .. } = dialled;
+        let mut receiving = lock(&self.receiving);
+        let requests = receiving.incoming.adopt(incoming);
+        let mut sending = lock(&self.sending);
+        let doubted = sending.outgoing.doubted();
+        sending.outgoing.on_link_up(Terms::clone(&agreed.terms), &requests);
+        let doubted = sending.outgoing.doubted() - doubted;
+        sending.mend();
+        drop((sending, receiving));
+        self.hub.in_doubt(doubted);
+        let terms = Arc::clone(&agreed.terms);
+        let before = std::mem::replace(&mut *lock(&self.agreed), agreed);
+        self.hub.up(terms.session, terms.resumed, terms.broker_epoch != before.terms.broker_epoch);
+        streams
+    }
+
+    /// Whether there is no use in another link.
+    pub(super) fn wants_no_link(&self) -> bool {
+        lock(&self.sending).wants_no_link()
+    }
+
+    /// Resolves when there is no use in another link.
+    pub(super) async fn no_link_wanted(&self) {
+        loop {
+            // Made before the question, so that no answer is missed.
+            let ended = self.ended.notified();
+            if self.wants_no_link() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Ends the connection: nothing is accepted from now on. With `finish`, what is queued is still written. The first
+    /// reason stays.
+    pub(super) fn lose(&self, lost: Lost, finish: bool) {
+        let bereaved = lock(&self.receiving).lose(&lost);
+        if let Some(bereaved) = bereaved {
+            bereaved.tell(&lost);
+            self.hub.over(lost.clone());
+        }
+        lock(&self.sending).lose(lost, finish);
+        self.space.notify_waiters();
+        self.ended.notify_waiters();
+        self.work.notify_one();
+    }
+
+    /// Ends the connection with a goodbye behind what is queued; false if it had ended before.
+    fn leave(&self, lost: Lost, code: CloseCode, reason: &str) -> bool {
+        let mut receiving = lock(&self.receiving);
+        let mut sending = lock(&self.sending);
+        if sending.lost().is_some() {
+            return false;
+        }
+        receiving.incoming.on_leaving();
+        sending.outgoing.goodbye(code, reason);
+        sending.lose(lost.clone(), true);
+        drop((sending, receiving));
+        self.lose(lost, true);
+        true
+    }
+
+    /// The broker broke a rule: says so and closes, or looks for another link if that can help.
+    pub(super) fn on_fault(&self, fault: PeerFault) {
+        let lost = Lost::Fault(fault);
+        if self.reconnects && lost.retryable() {
+            self.on_link_lost(lost);
+        } else {
+            self.leave(lost, fault.close_code(), fault.text());
+        }
+    }
+
+    /// Says goodbye behind everything published. The tasks are ended when the time to drain is over.
+    pub(super) fn close(self: &Arc<Self>) {
+        if !self.leave(Lost::Closed, CloseCode::Normal, "") {
+            return;
+        }
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            if timeout(shared.drain, shared.wait_closed()).await.is_err() {
+                shared.abort();
+            }
+        });
+    }
+
+    /// Ends all tasks where they stand.
+    pub(super) fn abort(&self) {
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.abort();
+        }
+    }
+
+    /// Waits until the tasks are over.
+    pub(super) async fn wait_closed(&self) {
+        let mut closed = self.closed.subscribe();
+        // The sender lives as long as this borrow.
+        let _ = closed.wait_for(|closed| *closed).await;
+    }
+
+    /// Whether this side ended the connection and everything queued was written.
+    pub(super) fn is_finished(&self) -> bool {
+        lock(&self.sending).is_finished()
+    }
+
+    pub(super) const fn drain(&self) -> Duration {
+        self.drain
+    }
+}

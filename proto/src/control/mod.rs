@@ -1,0 +1,99 @@
+//! Protocol Buffers control messages: the generated types, and their way into and out of CTRL frames.
+//!
+//! The types are generated from `schema/laneway.proto` and checked in; a test regenerates and compares them.
+
+#[allow(missing_docs, clippy::use_self, unreachable_pub, reason = "generated code")]
+#[rustfmt::skip]
+mod laneway_v1;
+
+use alloc::vec::Vec;
+
+use prost::Message as _;
+
+pub use laneway_v1::control::Body;
+pub use laneway_v1::{
+    Control, DeclareTopics, Goodbye, Hello, Lane, LaneCount, Limits, PeerUpdate, Reject, Result as Answer, Resume,
+    Sample, Stats, StatsRequest, Sub, Subscribe, Topic, Unsubscribe, Welcome, Will,
+};
+
+use crate::error::{CloseCode, DecodeError};
+use crate::header::{Header, Kind};
+use crate::limits::{CONTROL_BYTES_MAX, HEADER_BYTES};
+
+impl Control {
+    /// A message that asks for no answer.
+    pub const fn new(body: Body) -> Self {
+        Self { id: 0, body: Some(body) }
+    }
+
+    /// A message answered by a Result with the same id.
+    pub const fn request(id: u32, body: Body) -> Self {
+        Self { id, body: Some(body) }
+    }
+
+    /// The answer to message `id`: done, or a code and what to do.
+    pub fn answer(id: u32, code: CloseCode, text: &str) -> Self {
+        Self::request(id, Body::Result(Answer { code: code.number(), text: text.into() }))
+    }
+
+    /// Reads the body of a CTRL frame. Unknown fields are ignored; a message of an unknown kind has no body.
+    pub fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode(body).map_err(|_| DecodeError::BodyMalformed)
+    }
+
+    /// Appends the whole CTRL frame to `out`.
+    ///
+    /// # Panics
+    /// If the message is larger than one frame: callers split lists of topics and subscriptions before they get here.
+    pub fn append_frame(&self, out: &mut Vec<u8>) {
+        let body_bytes = self.encoded_len();
+        assert!(body_bytes <= CONTROL_BYTES_MAX, "a control message of {body_bytes} bytes does not fit a frame");
+        out.reserve(HEADER_BYTES + body_bytes);
+        out.extend_from_slice(&Header::new(Kind::CTRL, body_bytes).encode());
+        let reserved = self.encode(out);
+        debug_assert!(reserved.is_ok(), "a Vec grows as needed");
+    }
+
+    /// The whole CTRL frame.
+    pub fn to_frame(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.append_frame(&mut out);
+        out
+    }
+}
+
+impl Hello {
+    /// Bytes of all metadata keys and values.
+    pub fn metadata_bytes(&self) -> usize {
+        self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscribe_message_is_the_specified_bytes() {
+        let control = Control::request(
+            7,
+            Body::Subscribe(Subscribe { subs: alloc::vec![Sub { pattern: "a/#".into(), ..Sub::default() }] }),
+        );
+        let golden = [
+            27, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // header: 27 bytes, CTRL
+            0x08, 7, // id = 7
+            0x5a, 7, // field 11 (subscribe), 7 bytes
+            0x0a, 5, // field 1 (subs), 5 bytes
+            0x0a, 3, b'a', b'/', b'#', // field 1 (pattern)
+        ];
+        assert_eq!(control.to_frame(), golden);
+        assert_eq!(Control::decode_body(&golden[16..]), Ok(control));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_garbage_is_malformed() {
+        let future = [0x08, 1, 0xfa, 0x7f, 2, 9, 9];
+        assert_eq!(Control::decode_body(&future), Ok(Control { id: 1, body: None }));
+        assert_eq!(Control::decode_body(&[0xff; 9]), Err(DecodeError::BodyMalformed));
+    }
+}

@@ -1,0 +1,4 @@
+//! Where frames begin and end on a medium. Streams (TCP, Unix) use the length in the frame header itself.
+
+pub mod length;
+pub mod run;

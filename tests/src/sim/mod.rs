@@ -1,0 +1,25 @@
+//! The simulator: whole systems by seed, on one thread, in virtual time.
+//!
+//! [`io::SimIo`] is the broker's door into a [`world::World`]; everything random comes from separate streams of one seed.
+
+pub mod client;
+pub mod clock;
+pub mod crime;
+pub mod faults;
+pub mod hearing;
+pub mod io;
+pub mod library;
+pub mod losses;
+pub mod marks;
+pub mod net;
+pub mod oracle;
+pub mod peer;
+pub mod port;
+pub mod rng;
+pub mod scenario;
+pub mod speech;
+pub mod story;
+pub mod system;
+pub mod trace;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,336 @@
+//! What must be true of every delivery, and in the end.
+//!
+//! The oracle hears what clients ask for and what they get, in one order of events. It knows nothing of the broker.
+
+use std::collections::BTreeMap;
+
+use super::hearing::Message;
+use super::losses::{Losses, may_lose};
+use super::speech::{self, STAMP_BYTES, Stamp};
+
+/// Names a session of some client for the whole run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct SessionId(pub u32);
+
+/// A message somebody published.
+#[derive(Debug)]
+struct Published {
+    order: u64,
+    topic: usize,
+    len: usize,
+    /// The publisher was told that the broker has it.
+    accepted: bool,
+}
+
+/// A subscription, with the moments of its life.
+#[derive(Debug)]
+struct Wanted {
+    filter: String,
+    request: u32,
+    /// The client was told that it is in effect.
+    confirmed: Option<u64>,
+    /// The client asked for its end.
+    cancelled: Option<u64>,
+    /// The client was told that it has ended.
+    gone: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    wanted: Vec<Wanted>,
+    no_echo: bool,
+    ended: bool,
+    /// It was told that nothing more comes, so it has everything it will ever get.
+    complete: bool,
+    lanes: BTreeMap<u8, Vec<Published>>,
+    /// The next place that may be delivered, by publisher and lane; where messages may be lost, by topic, too.
+    next: BTreeMap<(SessionId, u8, Option<usize>), usize>,
+    losses: Losses,
+    delivered: u64,
+}
+
+/// The judge of a run.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    order: u64,
+    sessions: Vec<Session>,
+    topics: Vec<String>,
+    /// Promises that were broken, in words.
+    broken: Vec<String>,
+}
+
+impl Oracle {
+    /// A new session. With `no_echo` it does not want its own messages.
+    pub fn open(&mut self, no_echo: bool) -> SessionId {
+        self.sessions.push(Session { no_echo, ..Session::default() });
+        SessionId(self.sessions.len() as u32 - 1)
+    }
+
+    /// The session was told that `count` messages of a topic and lane are lost.
+    pub fn lose(&mut self, id: SessionId, topic: &str, lane: u8, count: u32) {
+        let topic = self.topic(topic);
+        let all = self.sessions.iter().filter_map(|session| session.lanes.get(&lane)).flatten();
+        let published = all.filter(|message| message.topic == topic).count() as u64;
+        let verdict = match may_lose(lane) {
+            true => self.session(id).losses.report((topic, lane), u64::from(count), published),
+            false => Err("nothing may be lost on this lane".into()),
+        };
+        if let Err(problem) = verdict {
+            let topic = &self.topics[topic];
+            self.broken.push(format!("session {} lost {count} of `{topic}` lane {lane}: {problem}", id.0));
+        }
+    }
+
+    /// The session gets nothing any more.
+    pub fn end(&mut self, id: SessionId) {
+        self.session(id).ended = true;
+    }
+
+    /// The session gets nothing any more, and was told so behind its last message.
+    pub fn complete(&mut self, id: SessionId) {
+        self.session(id).ended = true;
+        self.session(id).complete = true;
+    }
+
+    /// The session asked for `filters`.
+    pub fn subscribe(&mut self, id: SessionId, filters: &[String], request: u32) {
+        for filter in filters {
+            let wanted = Wanted { filter: filter.clone(), request, confirmed: None, cancelled: None, gone: None };
+            self.session(id).wanted.push(wanted);
+        }
+    }
+
+    /// The session asked for the end of its subscription to `filters`.
+    pub fn unsubscribe(&mut self, id: SessionId, filters: &[String], request: u32) {
+        let now = self.tick();
+        let concerned = self.session(id).wanted.iter_mut();
+        for wanted in concerned.filter(|wanted| wanted.cancelled.is_none() && filters.contains(&wanted.filter)) {
+            wanted.cancelled = Some(now);
+            wanted.request = request;
+        }
+    }
+
+    /// The broker confirmed a request of the session.
+    pub fn confirm(&mut self, id: SessionId, request: u32) {
+        let now = self.tick();
+        for wanted in self.session(id).wanted.iter_mut().filter(|wanted| wanted.request == request) {
+            match wanted.cancelled {
+                Some(_) => wanted.gone = Some(now),
+                None => wanted.confirmed = Some(now),
+            }
+        }
+    }
+
+    /// The session publishes a message of `len` bytes; returns its number and its bytes.
+    pub fn publish(&mut self, id: SessionId, topic: &str, lane: u8, len: usize) -> (u32, Vec<u8>) {
+        let order = self.tick();
+        let topic = self.topic(topic);
+        let published = self.session(id).lanes.entry(lane).or_default();
+        published.push(Published { order, topic, len, accepted: false });
+        let seq = published.len() as u32;
+        (seq, speech::payload(Stamp { session: id.0, lane, seq }, len))
+    }
+
+    /// Messages the session has published on a lane.
+    pub fn published(&self, id: SessionId, lane: u8) -> usize {
+        self.sessions[id.0 as usize].lanes.get(&lane).map_or(0, Vec::len)
+    }
+
+    /// A mark for everything published so far, for [`Self::accept`].
+    pub const fn mark(&self) -> u64 {
+        self.order
+    }
+
+    /// The broker has everything that the session published up to `mark`.
+    pub fn accept(&mut self, id: SessionId, mark: u64) {
+        for published in self.session(id).lanes.values_mut().flatten() {
+            published.accepted |= published.order <= mark;
+        }
+    }
+
+    /// The session got a message.
+    pub fn deliver(&mut self, id: SessionId, message: &Message) {
+        if let Err(problem) = self.try_deliver(id, message) {
+            let Message { topic, lane, seq, payload } = message;
+            self.broken.push(format!(
+                "session {} got `{topic}` lane {lane} seq {seq} ({} bytes): {problem}",
+                id.0,
+                payload.len()
+            ));
+        }
+    }
+
+    fn try_deliver(&mut self, id: SessionId, message: &Message) -> Result<(), String> {
+        let stamp = self.identify(message)?;
+        let from = SessionId(stamp.session);
+        let place = stamp.seq as usize - 1;
+        let publisher = self.sessions.get(from.0 as usize).ok_or("its session never existed")?;
+        let lane = publisher.lanes.get(&stamp.lane).ok_or("its publisher never used that lane")?;
+        let published = lane.get(place).ok_or("its publisher never sent that number")?;
+        if stamp.lane != message.lane || stamp.seq != message.seq {
+            return Err(format!("it was published as lane {} seq {}", stamp.lane, stamp.seq));
+        }
+        if self.topics[published.topic] != message.topic {
+            return Err(format!("it was published to `{}`", self.topics[published.topic]));
+        }
+        if message.payload != speech::payload(stamp, published.len) {
+            return Err(format!("its {} bytes are not those that were sent", published.len));
+        }
+        let session = &self.sessions[id.0 as usize];
+        if session.ended {
+            return Err("the session had ended".into());
+        }
+        if session.no_echo && from == id {
+            return Err("the session did not want its own messages".into());
+        }
+        let wants = |wanted: &Wanted| {
+            wanted.gone.is_none_or(|gone| published.order < gone) && naive_match(&wanted.filter, &message.topic)
+        };
+        if !session.wanted.iter().any(wants) {
+            return Err("no filter of the session matches".into());
+        }
+        let lossy = may_lose(stamp.lane);
+        let line = (from, stamp.lane, lossy.then_some(published.topic));
+        let next = session.next.get(&line).copied().unwrap_or(0);
+        if place < next {
+            return Err(format!("number {next} of session {} had been delivered before it", from.0));
+        }
+        let in_line = |message: &Published| !lossy || message.topic == published.topic;
+        let owed = |&skipped: &usize| in_line(&lane[skipped]) && self.is_owed(id, from, &lane[skipped]);
+        let mut skipped = (next..place).filter(owed);
+        let place_of_loss = (published.topic, stamp.lane);
+        if lossy {
+            let count = skipped.count() as u64;
+            let session = self.session(id);
+            session.losses.deliver(place_of_loss, count)?;
+        } else if let (false, Some(lost)) = (lossy, skipped.next()) {
+            return Err(format!("number {} of session {} is missing before it", lost + 1, from.0));
+        }
+        let session = self.session(id);
+        session.next.insert(line, place + 1);
+        session.delivered += 1;
+        Ok(())
+    }
+
+    /// Short messages carry no stamp; they go to topics that tell their publisher.
+    fn identify(&self, message: &Message) -> Result<Stamp, String> {
+        if message.payload.len() >= STAMP_BYTES {
+            return speech::stamp(&message.payload).ok_or_else(|| "its bytes were never sent".into());
+        }
+        let session = message.topic.strip_prefix("tiny/").and_then(|number| number.parse().ok());
+        let session = session.ok_or("short messages are sent to tiny/… only")?;
+        if message.seq == 0 {
+            return Err("it has no number".into());
+        }
+        Ok(Stamp { session, lane: message.lane, seq: message.seq })
+    }
+
+    /// Whether the session has to get the message, if it lives on.
+    fn is_owed(&self, id: SessionId, from: SessionId, published: &Published) -> bool {
+        let session = &self.sessions[id.0 as usize];
+        let topic = &self.topics[published.topic];
+        let owed = |wanted: &Wanted| {
+            wanted.cancelled.is_none()
+                && wanted.confirmed.is_some_and(|confirmed| confirmed < published.order)
+                && naive_match(&wanted.filter, topic)
+        };
+        !(session.no_echo && from == id) && session.wanted.iter().any(owed)
+    }
+
+    /// Accepted messages that living sessions still have to get, and complete ones should have got.
+    pub fn outstanding(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for (index, session) in
+            self.sessions.iter().enumerate().filter(|(_, session)| !session.ended || session.complete)
+        {
+            let id = SessionId(index as u32);
+            missing.extend(self.unexplained(id));
+            for (publisher, other) in self.sessions.iter().enumerate() {
+                let from = SessionId(publisher as u32);
+                for (&lane, published) in other.lanes.iter().filter(|(lane, _)| !may_lose(**lane)) {
+                    let next = session.next.get(&(from, lane, None)).copied().unwrap_or(0);
+                    let owed = published[next.min(published.len())..]
+                        .iter()
+                        .position(|message| message.accepted && self.is_owed(id, from, message));
+                    missing.extend(owed.map(|place| {
+                        let seq = next + place + 1;
+                        format!("session {index} never got number {seq} of session {publisher}, lane {lane}")
+                    }));
+                }
+            }
+        }
+        missing
+    }
+
+    /// On lanes that may lose: what the session neither got nor was told of.
+    fn unexplained(&self, id: SessionId) -> Vec<String> {
+        let session = &self.sessions[id.0 as usize];
+        let mut waiting: BTreeMap<(usize, u8), u64> = BTreeMap::new();
+        for (publisher, other) in self.sessions.iter().enumerate() {
+            let from = SessionId(publisher as u32);
+            for (&lane, published) in other.lanes.iter().filter(|(lane, _)| may_lose(**lane)) {
+                for (place, message) in published.iter().enumerate() {
+                    let next = session.next.get(&(from, lane, Some(message.topic))).copied().unwrap_or(0);
+                    let owed = place >= next && message.accepted && self.is_owed(id, from, message);
+                    *waiting.entry((message.topic, lane)).or_default() += u64::from(owed);
+                }
+            }
+        }
+        let left = waiting.into_iter().filter_map(|(place, waiting)| {
+            let count = session.losses.unexplained(place, waiting);
+            let (topic, lane) = (&self.topics[place.0], place.1);
+            (count > 0).then(|| format!("session {} misses {count} of `{topic}`, lane {lane}, unreported", id.0))
+        });
+        left.collect()
+    }
+
+    /// A promise was broken.
+    pub fn broke(&mut self, problem: impl Into<String>) {
+        self.broken.push(problem.into());
+    }
+
+    /// Promises that were broken.
+    pub fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
+    /// Messages delivered.
+    pub fn delivered(&self) -> u64 {
+        self.sessions.iter().map(|session| session.delivered).sum()
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    fn session(&mut self, id: SessionId) -> &mut Session {
+        &mut self.sessions[id.0 as usize]
+    }
+
+    fn topic(&mut self, name: &str) -> usize {
+        self.topics.iter().position(|topic| topic == name).unwrap_or_else(|| {
+            self.topics.push(name.to_owned());
+            self.topics.len() - 1
+        })
+    }
+}
+
+/// Whether a filter matches a name, written down as the rule reads: level by level.
+pub fn naive_match(filter: &str, name: &str) -> bool {
+    fn levels(filter: &[&str], name: &[&str]) -> bool {
+        match (filter, name) {
+            (["#"], _) => true,
+            ([], []) => true,
+            (["+", filter @ ..], [_, name @ ..]) => levels(filter, name),
+            ([wanted, filter @ ..], [level, name @ ..]) if wanted == level => levels(filter, name),
+            _ => false,
+        }
+    }
+    let (filter, name): (Vec<_>, Vec<_>) = (filter.split('/').collect(), name.split('/').collect());
+    let hidden = name[0].starts_with('$') && matches!(filter[0], "+" | "#");
+    !hidden && levels(&filter, &name)
+}
+
+#[cfg(test)]
+mod tests;
