@@ -48,13 +48,15 @@ impl Load {
         let (mut shards, address) = open(self.shards, self.mesh_chunks_max);
         let names: Vec<String> = (0..self.topics).map(|topic| format!("load/{topic}")).collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let read = Arc::new(AtomicBool::new(false));
+        let mut reads = Vec::new();
         let mut publisher = connect(&mut shards, address);
         let mut peers = Vec::new();
         for name in names.iter().flat_map(|name| std::iter::repeat_n(name, self.readers)) {
             let mut reader = connect(&mut shards, address);
             subscribe(&mut reader, name);
+            let read = Arc::new(AtomicBool::new(false));
             peers.push(reading(reader, Arc::clone(&read)));
+            reads.push(read);
         }
         for _ in 0..1_000 {
             turn(&mut shards);
@@ -65,9 +67,19 @@ impl Load {
         peers.push(std::thread::spawn(move || {
             while !stopping.load(Ordering::Relaxed) && publisher.write_all(&load).is_ok() {}
         }));
-        // Every queue is filled to its bound once before the readers start: the worst case, after which memory is reused.
+        // Every queue is full once, together and alone, before anything is measured: the worst case, after which memory
+        // is reused.
         fill(&mut shards);
-        read.store(true, Ordering::Relaxed);
+        let let_read = |stopped: Option<usize>| {
+            for (place, read) in reads.iter().enumerate() {
+                read.store(stopped != Some(place), Ordering::Relaxed);
+            }
+        };
+        for stopped in 0..reads.len() {
+            let_read(Some(stopped));
+            fill(&mut shards);
+        }
+        let_read(None);
         pass(&mut shards, warm_up_messages);
         let result = measured(&mut shards);
         stop.store(true, Ordering::Relaxed);
@@ -167,14 +179,18 @@ fn connect(shards: &mut [Shard<UringIo>], address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Reads and forgets everything once it is told to.
+/// Reads and forgets everything while it is told to.
 fn reading(mut reader: TcpStream, told: Arc<AtomicBool>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut memory = vec![0; 256 * 1024];
-        while !told.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(1));
+        loop {
+            while !told.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !reader.read(&mut memory).is_ok_and(|bytes| bytes > 0) {
+                break;
+            }
         }
-        while reader.read(&mut memory).is_ok_and(|bytes| bytes > 0) {}
     })
 }
 
