@@ -16,6 +16,7 @@
 //! | [`framing`] | where frames begin and end on a medium; runs of frames |
 //! | [`topic`] | names and filters: grammar and matching |
 //! | [`session`] | preface, handshake and the life of one peer |
+//! | [`serial`] | the serial link: frames, sessions, reliable lanes and airtime on a UART |
 //! | `control` | Protocol Buffers control messages (feature `control`) |
 //!
 //! All integers on the wire are little-endian. In the diagrams one cell is one byte; offsets count from the frame's
@@ -36,6 +37,7 @@ pub mod framing;
 pub mod header;
 pub mod lane;
 pub mod limits;
+pub mod serial;
 pub mod session;
 pub mod time;
 pub mod topic;
