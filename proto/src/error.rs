@@ -69,6 +69,8 @@ pub enum PeerFault {
     LimitExceeded,
     /// More bytes on a lane than its credit allowed.
     FlowControl,
+    /// More frames counted than were sent, or fewer than were counted before.
+    CountAhead,
 }
 
 /// Why a session ends; the number travels in GOODBYE and REJECT. Numbers are never reused.
@@ -103,11 +105,13 @@ pub enum CloseCode {
     FlowControl = 12,
     /// A fault of this side; its log says more.
     Internal = 13,
+    /// A newer process of the same node has taken the session's place.
+    Replaced = 14,
 }
 
 impl CloseCode {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Normal,
         Self::Shutdown,
         Self::Malformed,
@@ -122,6 +126,7 @@ impl CloseCode {
         Self::SlowConsumer,
         Self::FlowControl,
         Self::Internal,
+        Self::Replaced,
     ];
 
     /// The number that travels.
@@ -151,6 +156,7 @@ impl CloseCode {
             Self::SlowConsumer => "slow_consumer",
             Self::FlowControl => "flow_control",
             Self::Internal => "internal",
+            Self::Replaced => "replaced",
         }
     }
 
@@ -165,7 +171,8 @@ impl CloseCode {
             | Self::Forbidden
             | Self::Denied
             | Self::Network
-            | Self::FlowControl => false,
+            | Self::FlowControl
+            | Self::Replaced => false,
         }
     }
 }
@@ -176,7 +183,7 @@ impl PeerFault {
         match self {
             Self::Decode(_) | Self::ControlMalformed | Self::FragmentInvalid => CloseCode::Malformed,
             Self::HandshakeTimeout | Self::PartialFrameTimeout => CloseCode::Timeout,
-            Self::DataBeforeWelcome | Self::OutOfTurn => CloseCode::OutOfTurn,
+            Self::DataBeforeWelcome | Self::OutOfTurn | Self::CountAhead => CloseCode::OutOfTurn,
             Self::VersionUnsupported => CloseCode::Version,
             Self::KindUnsupported => CloseCode::UnsupportedKind,
             Self::LaneForbidden | Self::TopicUndeclared | Self::TopicIdInvalid => CloseCode::Forbidden,
@@ -207,6 +214,7 @@ impl PeerFault {
             Self::ControlMalformed => "too many malformed control messages",
             Self::LimitExceeded => "more topics, subscriptions or metadata than allowed",
             Self::FlowControl => "more data on a lane than its credit allowed",
+            Self::CountAhead => "a count of frames that contradicts what was sent and counted before",
         }
     }
 }
@@ -248,6 +256,6 @@ mod tests {
             assert_eq!(code.number() as usize, place, "{code}");
             assert_eq!(CloseCode::from_number(code.number()), Some(code));
         }
-        assert_eq!(CloseCode::from_number(14), None);
+        assert_eq!(CloseCode::from_number(15), None);
     }
 }

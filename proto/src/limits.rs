@@ -36,6 +36,12 @@ pub const SEQUENCE_STALE_MS: u32 = 10_000;
 pub const HOPS_MAX: u8 = 8;
 /// Entries of one CREDIT, COUNT or CONFIRM frame: every lane that carries data, once.
 pub const HOT_ENTRIES_MAX: usize = LANES_MAX - 1;
+/// Milliseconds after which the first data or LOST frame of a reliable lane that was not counted yet is counted.
+pub const COUNT_MS_MAX: u32 = 20;
+/// Frames of reliable lanes that may arrive before they are counted.
+pub const COUNT_FRAMES_MAX: u32 = 64;
+/// Milliseconds a session outlives its link, unless WELCOME says otherwise.
+pub const RESUME_GRACE_MS_DEFAULT: u32 = 10_000;
 /// Messages in one BATCH frame.
 pub const BATCH_MESSAGES_MAX: u16 = 4_095;
 

@@ -89,7 +89,7 @@ fn hello() {
     let golden = [
         &[
             0x08, 0x01,                     // id = 1
-            0x12, 0x98, 0x01,               // hello, 152 bytes
+            0x12, 0xab, 0x01,               // hello, 171 bytes
             0x08, 0x01,                     // version_min = 1
             0x10, 0x0f,                     // version_max = 15
             0x1a, 0x10,                     // node_id, 16 bytes
@@ -115,6 +115,10 @@ fn hello() {
             0x12, 0x01, 0xff,               // payload
             0x18, 0x02,                     // lane = 2
             0x20, 0x01,                     // retain
+            0x7a, 0x11,                     // resume, 17 bytes
+            0x08, 0x01,                     // session = 1
+            0x11, 8, 7, 6, 5, 4, 3, 2, 1,   // epoch
+            0x1a, 0x04, 0x08, 0x05, 0x10, 0x03, // received: lane = 5, count = 3
         ],
     ]
     .concat();
@@ -133,6 +137,7 @@ fn hello() {
         auth: vec![0xaa],
         clock_ns: 1 << 32,
         will: Some(Will { topic: "w".into(), payload: vec![0xff], lane: 2, retain: true }),
+        resume: Some(Resume { session: 1, epoch: 0x0102_0304_0506_0708, received: vec![LaneCount { lane: 5, count: 3 }] }),
     })));
 }
 

@@ -72,6 +72,7 @@ fn the_table_of_limits_is_the_code() {
         WIRE_VERSION HEADER_BYTES FRAME_BYTES_MIN FRAME_BYTES_MAX EXTENSION_BYTES PREFACE_BYTES
         MESSAGE_BYTES_MAX_DEFAULT MESSAGE_BYTES_MAX_CEILING FRAGMENT_BYTES_STREAM FRAGMENTS_MAX LANES_MAX HOPS_MAX
         SEQUENCE_STALE_MS LANE_NAME_BYTES_MAX LANE_CLASSES LANE_CREDIT_BYTES_DEFAULT
+        COUNT_MS_MAX COUNT_FRAMES_MAX RESUME_GRACE_MS_DEFAULT
         HOT_ENTRIES_MAX BATCH_MESSAGES_MAX TOPIC_BYTES_MAX TOPIC_ID_DYNAMIC_FIRST TOPICS_PER_SESSION_MAX TOPICS_MAX_DEFAULT
         SUBSCRIPTIONS_PER_SESSION_MAX CONTROL_BYTES_MAX METADATA_BYTES_MAX NODE_ID_BYTES NETWORK_ID_BYTES_MAX
         MALFORMED_PER_SECOND_MAX HANDSHAKE_MS_MAX_DEFAULT PARTIAL_FRAME_MS_MAX_DEFAULT
@@ -173,7 +174,7 @@ fn the_table_of_control_messages_is_the_schema() {
 }
 
 /// The names of the vectors, so that none is left out here.
-const VECTORS: [&str; 28] = [
+const VECTORS: [&str; 29] = [
     "preface",
     "publish",
     "publish-with-timestamp",
@@ -198,6 +199,7 @@ const VECTORS: [&str; 28] = [
     "result-done",
     "result-refused",
     "will",
+    "resume-hello",
     "resume",
     "peer-update",
     "stats-request",
@@ -316,6 +318,7 @@ fn the_control_vectors_say_what_stands_beside_them() {
     let unsubscribe = Unsubscribe { patterns: vec!["a/#".into()] };
     let will = Will { topic: "w".into(), payload: vec![0xff], lane: 2, retain: true };
     let resume = Resume { session: 1, epoch: 0x0807_0605_0403_0201, received: vec![LaneCount { lane: 1, count: 300 }] };
+    let again = Hello { features: 7, resume: Some(resume.clone()), ..Hello::default() };
     let update = PeerUpdate { version: 3, roles: vec!["role".into()], metadata: [("k".into(), "v".into())].into() };
     let stats = Stats { samples: vec![Sample { name: "a".into(), value: 1.5 }] };
     let expected = [
@@ -329,7 +332,8 @@ fn the_control_vectors_say_what_stands_beside_them() {
         ("result-done", Control::answer(7, CloseCode::Normal, "")),
         ("result-refused", Control::answer(9, CloseCode::Forbidden, "no")),
         ("will", Control::new(Body::Hello(Hello { will: Some(will), ..Hello::default() }))),
-        ("resume", Control::request(2, Body::Resume(resume))),
+        ("resume-hello", Control::new(Body::Hello(again))),
+        ("resume", Control::new(Body::Resume(resume))),
         ("peer-update", Control::new(Body::PeerUpdate(update))),
         ("stats-request", Control::request(5, Body::StatsRequest(StatsRequest { selector: "lane".into() }))),
         ("stats", Control::request(5, Body::Stats(stats))),

@@ -51,7 +51,7 @@ impl Reason {
             | CloseCode::Version
             | CloseCode::UnsupportedKind
             | CloseCode::FlowControl => Class::Protocol,
-            CloseCode::Forbidden | CloseCode::Denied | CloseCode::Network => Class::Permanent,
+            CloseCode::Forbidden | CloseCode::Denied | CloseCode::Network | CloseCode::Replaced => Class::Permanent,
         }
     }
 

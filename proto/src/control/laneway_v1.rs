@@ -78,6 +78,9 @@ pub struct Hello {
     /// Published by the broker if the session ends without a GOODBYE and is not resumed.
     #[prost(message, optional, tag = "14")]
     pub will: ::core::option::Option<Will>,
+    /// Continues an earlier session on this link.
+    #[prost(message, optional, tag = "15")]
+    pub resume: ::core::option::Option<Resume>,
 }
 /// A message that the broker publishes for a client that is gone.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -184,7 +187,7 @@ pub struct Reject {
     pub retry_after_ms: u32,
 }
 /// Continues the session `session` on a new link: what its sender has received on each lane, and what the other side
-/// therefore need not send again.
+/// therefore need not send again. The client's is part of its HELLO, the broker's follows its WELCOME.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Resume {
     #[prost(uint32, tag = "1")]

@@ -17,8 +17,9 @@ pub use laneway_v1::{
 };
 
 use crate::error::{CloseCode, DecodeError};
+use crate::frame::count::LaneTotal;
 use crate::header::{Header, Kind};
-use crate::limits::{CONTROL_BYTES_MAX, HEADER_BYTES};
+use crate::limits::{CONTROL_BYTES_MAX, HEADER_BYTES, LANES_MAX};
 
 impl Control {
     /// A message that asks for no answer.
@@ -69,9 +70,49 @@ impl Hello {
     }
 }
 
+impl Resume {
+    /// Continues session `session` of whoever has this `epoch`; `received` has the lanes on which something was received.
+    pub fn new(session: u32, epoch: u64, received: impl Iterator<Item = LaneTotal>) -> Self {
+        let count = |entry: LaneTotal| LaneCount { lane: u32::from(entry.lane), count: entry.total };
+        Self { session, epoch, received: received.map(count).collect() }
+    }
+
+    /// Frames received, by lane; those that are not listed stand at 0. Lane 0, one that does not exist, and one that
+    /// stands there twice are malformed.
+    pub fn totals(&self) -> Result<[u64; LANES_MAX], DecodeError> {
+        let mut totals = [0; LANES_MAX];
+        let mut seen = 0u16;
+        for &LaneCount { lane, count } in &self.received {
+            let total = totals.get_mut(lane as usize).ok_or(DecodeError::BodyMalformed)?;
+            if lane == 0 || seen & 1 << lane != 0 {
+                return Err(DecodeError::BodyMalformed);
+            }
+            seen |= 1 << lane;
+            *total = count;
+        }
+        Ok(totals)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_resume_names_each_lane_once_and_never_the_control_lane() {
+        let of = |lanes: &[(u32, u64)]| {
+            let received = lanes.iter().map(|&(lane, count)| LaneCount { lane, count }).collect();
+            Resume { session: 1, epoch: 2, received }.totals()
+        };
+        let mut expected = [0; LANES_MAX];
+        (expected[15], expected[1]) = (u64::MAX, 7);
+        assert_eq!(of(&[(15, u64::MAX), (1, 7)]), Ok(expected));
+        for bad in [&[(0, 1)][..], &[(16, 1)], &[(u32::MAX, 1)], &[(2, 1), (2, 1)]] {
+            assert_eq!(of(bad), Err(DecodeError::BodyMalformed), "{bad:?}");
+        }
+        let listed = [LaneTotal { lane: 15, total: u64::MAX }, LaneTotal { lane: 1, total: 7 }];
+        assert_eq!(Resume::new(1, 2, listed.into_iter()).totals(), Ok(expected));
+    }
 
     #[test]
     fn a_subscribe_message_is_the_specified_bytes() {

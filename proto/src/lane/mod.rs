@@ -2,9 +2,11 @@
 //! a message, a socket or a clock.
 
 pub mod credit;
+pub mod kept;
 pub mod kind;
 pub mod policy;
 pub mod scheduler;
 pub mod seen;
 pub mod sequencer;
 pub mod table;
+pub mod tally;

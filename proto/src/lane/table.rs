@@ -153,6 +153,12 @@ impl LaneTable {
         self.iter().find(|(_, lane)| lane.name.as_str() == name).map(|(number, _)| number)
     }
 
+    /// Bit per lane that carries data and promises that all of it arrives.
+    pub fn reliable(&self) -> u16 {
+        let reliable = self.iter().filter(|&(lane, spec)| lane > 0 && spec.kind.is_reliable());
+        reliable.fold(0, |bits, (lane, _)| bits | 1 << lane)
+    }
+
     /// The lanes with their numbers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &LaneSpec)> {
         (0u8..).zip(&self.lanes).filter_map(|(number, lane)| Some((number, lane.as_ref()?)))

@@ -21,6 +21,9 @@ pub mod feature {
     pub const BATCH: u64 = 1 << 0;
     /// The peer assembles FRAG frames.
     pub const FRAGMENTS: u64 = 1 << 1;
+    /// The peer counts what it receives on reliable lanes, keeps what it sends on them until it is counted, and can resume
+    /// its session.
+    pub const RESUME: u64 = 1 << 2;
 }
 
 /// Whether a link opened with Laneway's preface. Versions are settled by HELLO, so that a newer peer gets an answer.

@@ -84,3 +84,8 @@ fn a_lane_survives_the_way_through_hello() {
     assert_eq!(LaneTable::STANDARD.with(number, Some(lane)), Err(LaneError::NumberTooLarge(255)));
     assert_eq!(LaneTable::STANDARD.with(6, Some(lane)), Err(LaneError::ClassTooLarge(lane.name)));
 }
+
+#[test]
+fn the_reliable_lanes_are_those_whose_kind_says_so_and_that_carry_data() {
+    assert_eq!(LaneTable::STANDARD.reliable(), 1 << 1 | 1 << 2 | 1 << 5);
+}
