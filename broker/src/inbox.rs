@@ -112,31 +112,34 @@ impl Partial {
         Ok(())
     }
 
-    fn take(&mut self, part: Piece, header: &Header, pool: &mut Pool, copy_below_bytes: u32) {
+    fn take(&mut self, mut part: Piece, header: &Header, pool: &mut Pool, copy_below_bytes: u32) {
+        let large = header.kind.is_data()
+            && !header.flags.has(Flags::XHDR)
+            && u32::from(header.len) >= copy_below_bytes
+            && !pool.pressed(Home::Ingress, 0);
+        if large && self.held.is_empty() {
+            // The front must be checkable in one range, whatever follows by reference.
+            let plain = header.flags == Flags::default() && header.kind == laneway_proto::header::Kind::PUB;
+            let front = if plain { HEADER_BYTES } else { CHECK_BYTES };
+            let missing = (front.saturating_sub(self.head.len()) as u32).min(part.len);
+            self.append(Piece { len: missing, ..part }, pool);
+            part = Piece { start: part.start + missing, len: part.len - missing, ..part };
+        }
         if part.len == 0 {
             return;
         }
-        // The front must be checkable in one range, whatever follows by reference.
-        let front = if self.held.is_empty() { self.head.len() } else { CHECK_BYTES };
-        let checkable = front == 0 && part.len as usize >= CHECK_BYTES
-            || front >= CHECK_BYTES
-            || front >= HEADER_BYTES
-                && header.flags == Flags::default()
-                && header.kind == laneway_proto::header::Kind::PUB;
-        let share = header.kind.is_data()
-            && !header.flags.has(Flags::XHDR)
-            && checkable
-            && u32::from(header.len) >= copy_below_bytes
-            && part.len >= HELD_PIECE_BYTES_MIN
-            && self.held.len() < HELD_PIECES_MAX
-            && !pool.pressed(Home::Ingress, 0);
-        if share {
+        if large && part.len >= HELD_PIECE_BYTES_MIN && self.held.len() < HELD_PIECES_MAX {
             pool.retain(part.buf);
             self.held.push(part);
             self.held_bytes += part.len as usize;
             return;
         }
         self.collect(pool);
+        self.append(part, pool);
+    }
+
+    /// Copies a part behind what is collected.
+    fn append(&mut self, part: Piece, pool: &mut Pool) {
         pool.on_copied(part.len as usize);
         self.head.extend_from_slice(pool.piece(part));
     }
@@ -261,6 +264,27 @@ mod tests {
         assert_eq!(partial.feed(second, &mut pool, 1_024, 65_535), Ok(second.len - 3));
         assert!(partial.is_whole());
         assert_eq!((partial.head().len(), pool.stats().bytes_copied), (HEADER_BYTES, 0));
+    }
+
+    #[test]
+    fn of_a_large_batch_only_what_is_checked_is_copied() {
+        let mut bytes = frame(6_000);
+        bytes[2] = Kind::BATCH.0;
+        let mut pool = Pool::new(SHAPE);
+        for cut in [1, 15, 16, 17, CHECK_BYTES, 3_000] {
+            let copied = pool.stats().bytes_copied;
+            let mut partial = Partial::default();
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                let piece = received(&mut pool, part);
+                assert_eq!(partial.feed(piece, &mut pool, 1_024, 65_535), Ok(piece.len));
+                pool.release(piece.buf);
+            }
+            assert_eq!(whole(&partial, &pool), bytes, "cut at {cut}");
+            assert_eq!(partial.head().len(), CHECK_BYTES, "cut at {cut}");
+            assert_eq!(pool.stats().bytes_copied - copied, (CHECK_BYTES - HEADER_BYTES) as u64, "cut at {cut}");
+            partial.clear(&mut pool);
+            assert_eq!(pool.held(), 0);
+        }
     }
 
     #[test]
