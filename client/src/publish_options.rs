@@ -29,7 +29,7 @@ pub struct PublishOptions {
 impl PublishOptions {
     /// What travels in the message's XHDR block.
     pub(crate) const fn message_options(&self) -> MessageOptions {
-        MessageOptions { ttl_ms: self.ttl_ms, retain: self.retain }
+        MessageOptions { ttl_ms: self.ttl_ms, retain: self.retain, receivers: None }
     }
 
     /// Whether the message says no more than its lane, so that it may share a frame.

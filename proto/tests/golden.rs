@@ -178,21 +178,32 @@ fn a_publish_with_options() {
         0x6f, 0x6b, // "ok"
     ];
     let (_, extensions, payload) = open(&golden);
-    let options = MessageOptions { ttl_ms: Some(300), retain: true };
+    let options = MessageOptions { ttl_ms: Some(300), retain: true, receivers: None };
     assert_eq!((extensions.xhdr.expect("XHDR").options(), payload), (options, &b"ok"[..]));
-    assert_eq!(options.encode(&mut [0xff; 12]), &golden[16..28]);
-    let only_retain = MessageOptions { ttl_ms: None, retain: true };
-    assert_eq!(only_retain.encode(&mut [0xff; 12]), [4, 0, 6, 0]);
-    let only_ttl = MessageOptions { ttl_ms: Some(0x0403_0201), retain: false };
-    assert_eq!(only_ttl.encode(&mut [0xff; 12]), [8, 0, 5, 4, 1, 2, 3, 4]);
-    assert_eq!(MessageOptions::default().encode(&mut [0xff; 12]), []);
-    for malformed in [[8, 0, 5, 3, 1, 2, 3, 0], [8, 0, 6, 1, 1, 0, 0, 0]] {
+    assert_eq!(options.encode(&mut [0xff; 16]), &golden[16..28]);
+    let only_retain = MessageOptions { retain: true, ..MessageOptions::default() };
+    assert_eq!(only_retain.encode(&mut [0xff; 16]), [4, 0, 6, 0]);
+    let only_ttl = MessageOptions { ttl_ms: Some(0x0403_0201), ..MessageOptions::default() };
+    assert_eq!(only_ttl.encode(&mut [0xff; 16]), [8, 0, 5, 4, 1, 2, 3, 4]);
+    assert_eq!(MessageOptions::default().encode(&mut [0xff; 16]), []);
+    let all = MessageOptions { ttl_ms: Some(300), retain: true, receivers: Some(10) };
+    let golden_all = [16, 0, 5, 4, 0x2c, 1, 0, 0, 6, 0, 7, 2, 10, 0, 0, 0];
+    assert_eq!(all.encode(&mut [0xff; 16]), golden_all);
+    let (extensions, _) = Extensions::decode(Flags::XHDR, &golden_all).expect("valid");
+    assert_eq!(extensions.xhdr.map(|xhdr| xhdr.options()), Some(all));
+    assert_eq!(extensions.receivers_wanted(), 10);
+    for malformed in
+        [[8, 0, 5, 3, 1, 2, 3, 0], [8, 0, 6, 1, 1, 0, 0, 0], [8, 0, 7, 1, 1, 0, 0, 0], [8, 0, 7, 3, 1, 0, 0, 0]]
+    {
         let refused = Extensions::decode(Flags::XHDR, &malformed);
         assert_eq!(refused, Err(DecodeError::BodyMalformed), "an option of the wrong length");
     }
     let twice = [16, 0, 6, 0, 5, 4, 9, 0, 0, 0, 5, 4, 8, 0, 0, 0];
     let (extensions, _) = Extensions::decode(Flags::XHDR, &twice).expect("the order is free, and the first counts");
-    assert_eq!(extensions.xhdr.map(|xhdr| xhdr.options()), Some(MessageOptions { ttl_ms: Some(9), retain: true }));
+    assert_eq!(
+        extensions.xhdr.map(|xhdr| xhdr.options()),
+        Some(MessageOptions { ttl_ms: Some(9), retain: true, receivers: None })
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use laneway_proto::lane::scheduler::{BURST_NS, Next, Scheduler};
 use laneway_proto::lane::sequencer::NewestOnly;
 use laneway_proto::lane::table::{LaneName, LaneSpec, LaneTable};
 use laneway_proto::time::{Duration, Instant};
-use model::lane::{Arrival, compare_exact, compare_seen, number};
+use model::lane::{Arrival, Asking, compare_deliveries, compare_exact, compare_repeats, compare_seen, number};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -195,6 +195,34 @@ proptest! {
         places in vec(prop_oneof![5 => 3_000u64..3_040, 3 => 2_000u64..4_100, 1 => 0u64..50_000], 0..200),
     ) {
         compare_seen(first, &places);
+    }
+
+    #[test]
+    fn only_what_enough_sessions_received_is_confirmed_and_nothing_else_is_in_the_way(
+        first in first_number(),
+        places in prop_oneof![1usize..8, Just(200)],
+        events in vec(
+            prop_oneof![
+                4 => (0u8..3, 0u16..4).prop_map(|(count, wanted)| Asking::Message(count, wanted)),
+                1 => (0u64..4, 1u16..3).prop_map(|(back, wanted)| Asking::Again(back, wanted)),
+                8 => (0usize..40).prop_map(Asking::Received),
+                1 => (0u64..4).prop_map(Asking::GiveUp),
+                3 => Just(Asking::Tell),
+            ],
+            0..120,
+        ),
+    ) {
+        compare_deliveries(first, places, &events);
+    }
+
+    #[test]
+    fn a_message_that_comes_again_is_taken_once_and_in_order(
+        first in first_number(),
+        ordered in any::<bool>(),
+        places in 0usize..4,
+        messages in vec((0u32..5, prop_oneof![5 => 20_000u64..20_020, 1 => 0u64..40_000]), 0..150),
+    ) {
+        compare_repeats(first, ordered, places, &messages);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::batch::Messages;
 use laneway_proto::frame::confirm::{self, Confirm, Level};
-use laneway_proto::frame::extensions::{Extensions, Frag, MessageOptions, Src, XHDR_RETAIN, XHDR_TTL};
+use laneway_proto::frame::extensions::{Extensions, Frag, MessageOptions, Src, XHDR_RECEIVERS, XHDR_RETAIN, XHDR_TTL};
 use laneway_proto::frame::lost::{LossReason, Lost};
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::frame::totals::LaneTotal;
@@ -153,7 +153,8 @@ fn the_tables_of_kinds_lanes_and_policies_are_the_code() {
 fn the_table_of_xhdr_types_is_the_code() {
     let rows = table(&["type", "name", "value"]);
     let documented: Vec<_> = rows.iter().map(|row| (number(&row[0]), row[1].as_str())).collect();
-    assert_eq!(documented, [(u64::from(XHDR_TTL), "ttl"), (u64::from(XHDR_RETAIN), "retain")]);
+    let known = [(XHDR_TTL, "ttl"), (XHDR_RETAIN, "retain"), (XHDR_RECEIVERS, "receivers")];
+    assert_eq!(documented, known.map(|(number, name)| (u64::from(number), name)));
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn the_table_of_control_messages_is_the_schema() {
 }
 
 /// The names of the vectors, so that none is left out here.
-const VECTORS: [&str; 29] = [
+const VECTORS: [&str; 30] = [
     "preface",
     "publish",
     "publish-with-timestamp",
@@ -183,6 +184,7 @@ const VECTORS: [&str; 29] = [
     "last-fragment",
     "extended",
     "options",
+    "receivers",
     "ping",
     "pong",
     "credit",
@@ -258,7 +260,13 @@ fn the_data_vectors_say_what_stands_beside_them() {
     assert_eq!((tlvs, payload), (Ok(vec![(0x7f, &b""[..]), (3, &[0x99][..])]), &b"ok"[..]));
     let (_, extensions, payload) = open("options");
     let options = extensions.xhdr.map(|xhdr| xhdr.options());
-    assert_eq!((options, payload), (Some(MessageOptions { ttl_ms: Some(300), retain: true }), &b"ok"[..]));
+    assert_eq!(
+        (options, payload),
+        (Some(MessageOptions { ttl_ms: Some(300), retain: true, receivers: None }), &b"ok"[..])
+    );
+    let (header, extensions, payload) = open("receivers");
+    assert_eq!((header.seq, extensions.src), (9, Some(Src { origin: 0xDEAD_BEEF, seq: 9 })));
+    assert_eq!((extensions.receivers_wanted(), payload), (10, &b"ok"[..]));
     let t0 = 0x0877_6655_4433_2211;
     assert_eq!(Ping { t0 }.encode().as_slice(), vectors["ping"]);
     assert_eq!(Pong { t0, t1: 1, t2: 256 }.encode().as_slice(), vectors["pong"]);

@@ -17,6 +17,7 @@ pub mod confirm;
 pub mod control;
 pub mod count;
 pub mod credit;
+pub mod delivered;
 pub mod extensions;
 pub mod fragment;
 pub mod framing;
@@ -27,6 +28,7 @@ pub mod lost;
 pub mod model;
 pub mod ping;
 pub mod reliable;
+pub mod repeats;
 pub mod session;
 pub mod topic;
 
@@ -36,12 +38,13 @@ use std::process::ExitCode;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is also that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 14] = [
+pub const TARGETS: [(&str, Check); 16] = [
     ("batch", batch::check),
     ("confirm", confirm::check),
     ("control", control::check),
     ("count", count::check),
     ("credit", credit::check),
+    ("delivered", delivered::check),
     ("extensions", extensions::check),
     ("fragment", fragment::check),
     ("framing", framing::check),
@@ -49,6 +52,7 @@ pub const TARGETS: [(&str, Check); 14] = [
     ("lost", lost::check),
     ("ping", ping::check),
     ("reliable", reliable::check),
+    ("repeats", repeats::check),
     ("session", session::check),
     ("topic", topic::check),
 ];

@@ -6,7 +6,7 @@
 //! CORR  u32 request | u16 code | u16 part
 //! SRC   u32 origin node short id | u32 origin sequence
 //! XHDR  u16 bytes including this field | (u8 type | u8 len | value)* | zeros to a multiple of 4
-//!       type 0x05: u32 time to live in ms; type 0x06: retain, no value
+//!       type 0x05: u32 time to live in ms; type 0x06: retain, no value; type 0x07: u16 receivers
 //! ```
 
 use crate::error::DecodeError;
@@ -17,8 +17,10 @@ use crate::wire::Reader;
 pub const XHDR_TTL: u8 = 0x05;
 /// XHDR type that asks the broker to keep the message as its topic's last value.
 pub const XHDR_RETAIN: u8 = 0x06;
+/// XHDR type of how many sessions must have received the message before it is confirmed as delivered.
+pub const XHDR_RECEIVERS: u8 = 0x07;
 /// Bytes of the largest XHDR block that [`MessageOptions::encode`] writes.
-pub const MESSAGE_OPTIONS_BYTES_MAX: usize = 12;
+pub const MESSAGE_OPTIONS_BYTES_MAX: usize = 16;
 
 /// Where a fragment stands in its message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +67,8 @@ pub struct MessageOptions {
     pub ttl_ms: Option<u32>,
     /// Keep it as the topic's last value; an empty message deletes that value.
     pub retain: bool,
+    /// Confirm it once so many sessions have received it; 0 is taken as 1. `None`: do not, unless SRC says so.
+    pub receivers: Option<u16>,
 }
 
 /// All extensions of one frame.
@@ -105,6 +109,14 @@ impl<'a> Extensions<'a> {
             extensions.xhdr = Some(Xhdr::decode(&mut reader)?);
         }
         Ok((extensions, reader.rest()))
+    }
+
+    /// How many sessions must have received the message before it is confirmed as delivered; 0: it is not to be.
+    pub fn receivers_wanted(&self) -> u16 {
+        match self.xhdr.and_then(|xhdr| xhdr.options().receivers) {
+            Some(receivers) => receivers.max(1),
+            None => (self.src.is_some() && self.frag.is_none()) as u16,
+        }
     }
 }
 
@@ -150,24 +162,29 @@ impl MessageOptions {
     /// The XHDR block, written to the front of `out`; empty (and the flag is then not set) if nothing is asked for.
     pub fn encode(self, out: &mut [u8; MESSAGE_OPTIONS_BYTES_MAX]) -> &[u8] {
         *out = [0; MESSAGE_OPTIONS_BYTES_MAX];
-        let bytes: u8 = match (self.ttl_ms, self.retain) {
-            (None, false) => return &[],
-            (None, true) => 4,
-            (Some(_), false) => 8,
-            (Some(_), true) => 12,
+        let mut end = 2;
+        let mut put = |tlv: &[u8]| {
+            out[end..end + tlv.len()].copy_from_slice(tlv);
+            end += tlv.len();
         };
-        let [size, _, tlvs @ ..] = out;
-        *size = bytes;
-        let mut retain_at = 0;
-        if let Some(ttl_ms) = self.ttl_ms {
+        let Self { ttl_ms, retain, receivers } = self;
+        if let Some(ttl_ms) = ttl_ms {
             let [t0, t1, t2, t3] = ttl_ms.to_le_bytes();
-            tlvs[..6].copy_from_slice(&[XHDR_TTL, 4, t0, t1, t2, t3]);
-            retain_at = 6;
+            put(&[XHDR_TTL, 4, t0, t1, t2, t3]);
         }
-        if self.retain {
-            tlvs[retain_at] = XHDR_RETAIN;
+        if retain {
+            put(&[XHDR_RETAIN, 0]);
         }
-        &out[..usize::from(bytes)]
+        if let Some(receivers) = receivers {
+            let [r0, r1] = receivers.to_le_bytes();
+            put(&[XHDR_RECEIVERS, 2, r0, r1]);
+        }
+        if end == 2 {
+            return &[];
+        }
+        let bytes = end.next_multiple_of(4);
+        out[0] = bytes as u8;
+        &out[..bytes]
     }
 }
 
@@ -182,6 +199,7 @@ impl<'a> Xhdr<'a> {
         let sound = |tlv| match tlv {
             Ok((XHDR_TTL, value)) => <[u8]>::len(value) == 4,
             Ok((XHDR_RETAIN, value)) => value.is_empty(),
+            Ok((XHDR_RECEIVERS, value)) => value.len() == 2,
             Ok(_) => true,
             Err(_) => false,
         };
@@ -195,6 +213,7 @@ impl<'a> Xhdr<'a> {
             match kind {
                 XHDR_TTL if options.ttl_ms.is_none() => options.ttl_ms = Reader::new(value).u32(),
                 XHDR_RETAIN => options.retain = true,
+                XHDR_RECEIVERS if options.receivers.is_none() => options.receivers = Reader::new(value).u16(),
                 _ => {}
             }
         }

@@ -6,7 +6,7 @@
 use crate::error::{DecodeError, PeerFault};
 use crate::frame::batch;
 use crate::frame::extensions::Extensions;
-use crate::header::{Flags, Header, Kind};
+use crate::header::{Flags, Header, Kind, seq_after};
 use crate::limits::{EXTENSION_BYTES, HEADER_BYTES};
 
 /// A range of whole frames that share topic and lane.
@@ -18,6 +18,8 @@ pub struct Run {
     pub frames: u32,
     /// Messages in it: a BATCH counts each of its messages, a fragmented message counts once, with its first fragment.
     pub messages: u32,
+    /// The number of the last message that is whole with it; 0: none, or it has no number.
+    pub seq_through: u32,
 }
 
 /// Bytes at the front of a data frame that [`check_data_frame`] needs: header, every fixed extension, batch count.
@@ -47,11 +49,35 @@ pub fn check_data_frame(header: &Header, front: &[u8], message_bytes_max: u32) -
     }
 }
 
+/// The number of the last message that is whole with this checked data frame: the one before, if it carries a fragment
+/// that is not the last; 0: none, or unnumbered. `front` as for [`check_data_frame`].
+pub fn seq_through(header: &Header, front: &[u8]) -> u32 {
+    if header.seq == 0 || header.kind == Kind::PUB && !header.flags.has(Flags::FRAG) {
+        return header.seq;
+    }
+    let fixed = Flags(header.flags.0 & !Flags::XHDR.0);
+    let Ok((extensions, payload)) = Extensions::decode(fixed, front.get(HEADER_BYTES..).unwrap_or_default()) else {
+        return 0;
+    };
+    match (extensions.frag, payload) {
+        (Some(frag), _) if frag.index + 1 == frag.count => header.seq,
+        (Some(_), _) => header.seq - 1,
+        (None, &[c0, c1, ..]) => seq_after(header.seq, u32::from(u16::from_le_bytes([c0, c1])).saturating_sub(1)),
+        (None, _) => 0,
+    }
+}
+
+/// Whether a frame with these flags asks, without XHDR, to be confirmed as delivered.
+const fn asks_by_src(flags: Flags) -> bool {
+    flags.0 & (Flags::SRC.0 | Flags::FRAG.0) == Flags::SRC.0
+}
+
 /// Finds the longest run at the front of `bytes` and rewrites its topic ids to `topic_out`.
 ///
 /// `first` is the decoded header of the first frame, which must be whole, a data frame, and already accepted by the
 /// session. The run ends before the first frame that is partial, of another topic or lane, or not plainly valid; that
-/// frame is then looked at on its own, so errors are found in one place.
+/// frame is then looked at on its own, so errors are found in one place. Frames that ask to be confirmed as delivered are
+/// in runs of their own.
 pub fn take_run(
     bytes: &mut [u8],
     first: &Header,
@@ -60,9 +86,10 @@ pub fn take_run(
     message_bytes_max: u32,
 ) -> Result<Run, PeerFault> {
     let topic_in = first.topic;
-    let alone = first.flags.has(Flags::XHDR);
+    let (alone, asks) = (first.flags.has(Flags::XHDR), asks_by_src(first.flags));
     let mut run = Run::default();
-    let mut rest = bytes;
+    let mut last_at = 0;
+    let mut rest = &mut *bytes;
     while let Some(head) = rest.first_chunk::<HEADER_BYTES>() {
         let word = u64::from_le_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]);
         let len = (word & 0xFFFF) as usize;
@@ -73,12 +100,17 @@ pub fn take_run(
         let kind_and_flags = (word >> 16) as u16;
         let plain = kind_and_flags == u16::from_le_bytes([Kind::PUB.0, 0]) && len as u64 <= message_bytes_max as u64;
         let (frames, messages) = if plain {
+            if asks {
+                break;
+            }
             let alike = rename_alike(rest, word, u16::from_le_bytes([first.lane, first.hops]), len, topic_out);
             (alike, alike)
         } else {
             match check_other(head, &rest[..len], message_bytes_max) {
                 // What the publisher asks for one message holds for that one alone.
-                Ok(_) if run.frames > 0 && Flags(head[3]).has(Flags::XHDR) => break,
+                Ok(_) if run.frames > 0 && (Flags(head[3]).has(Flags::XHDR) || asks_by_src(Flags(head[3])) != asks) => {
+                    break;
+                }
                 Ok(messages) => {
                     rest[4..8].copy_from_slice(&topic_out.to_le_bytes());
                     (1, messages)
@@ -88,11 +120,17 @@ pub fn take_run(
             }
         };
         let bytes = frames as usize * len;
+        last_at = run.bytes + bytes - len;
         run.bytes += bytes;
         run.frames += frames;
         run.messages += messages;
         rest = &mut rest[bytes..];
     }
+    let last = &bytes[last_at..run.bytes.max(last_at)];
+    run.seq_through = match last.first_chunk::<HEADER_BYTES>().map(Header::decode) {
+        Some(Ok(header)) => seq_through(&header, last),
+        Some(Err(_)) | None => 0,
+    };
     Ok(run)
 }
 

@@ -66,8 +66,8 @@ fn tlvs(mut bytes: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     // Type 0 is the padding: nothing but zeros may follow it.
     while bytes.first().is_some_and(|&kind| kind != 0) {
         let [kind, len, ref rest @ ..] = *bytes else { return None };
-        // A time to live is four bytes, and "retain" says everything by being there.
-        if kind == 0x05 && len != 4 || kind == 0x06 && len != 0 {
+        // A time to live is four bytes, receivers are two, and "retain" says everything by being there.
+        if kind == 0x05 && len != 4 || kind == 0x06 && len != 0 || kind == 0x07 && len != 2 {
             return None;
         }
         found.push((kind, rest.get(..usize::from(len))?.to_vec()));
@@ -106,6 +106,30 @@ pub fn messages(frame: &[u8], message_bytes_max: u32) -> Result<u32, PeerFault> 
     }
 }
 
+/// The number of the last message that is whole with this data frame, which counts for something.
+pub fn seq_through(frame: &[u8]) -> u32 {
+    let seq = u32_at(frame, 12);
+    let layout = layout(frame[3], &frame[16..]).expect("a checked frame");
+    let more = match layout.blocks[1] {
+        _ if seq == 0 => return 0,
+        Some(frag) if u16_at(&frag, 0) + 1 == u16_at(&frag, 2) => 0,
+        Some(_) => return seq - 1,
+        None if frame[2] == 0x05 => u32::from(u16_at(frame, 16 + layout.payload_at)) - 1,
+        None => 0,
+    };
+    // Numbers go round without 0.
+    ((u64::from(seq) - 1 + u64::from(more)) % u64::from(u32::MAX)) as u32 + 1
+}
+
+/// How many sessions must have received a message with these extensions before it is confirmed; 0: it need not be.
+pub fn receivers_wanted(layout: &Layout) -> u16 {
+    let said = layout.tlvs.iter().flatten().find(|(kind, _)| *kind == 0x07);
+    match said {
+        Some((_, value)) => u16_at(value, 0).max(1),
+        None => u16::from(layout.blocks[3].is_some() && layout.blocks[1].is_none()),
+    }
+}
+
 /// Compares the crate's check of a whole data frame with the model, and with its check of the frame's first bytes.
 ///
 /// # Panics
@@ -133,7 +157,9 @@ pub fn compare_extensions(flags: u8, body: &[u8]) {
         (Ok(_), Ok(got)) => got,
         (expected, got) => panic!("flags {flags:#04x}: {got:?} instead of {expected:?}"),
     };
-    let Ok(Layout { blocks: [ts, frag, corr, src], tlvs, payload_at }) = expected else { return };
+    let Ok(expected) = expected else { return };
+    assert_eq!(extensions.receivers_wanted(), receivers_wanted(&expected), "{expected:?}");
+    let Layout { blocks: [ts, frag, corr, src], tlvs, payload_at } = expected;
     assert_eq!(payload, &body[payload_at..], "the payload starts where the formula says");
     assert_eq!(extensions.ts.map(u64::to_le_bytes), ts);
     assert_eq!(extensions.frag.map(|frag| frag.encode()), frag);

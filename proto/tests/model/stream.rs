@@ -93,13 +93,20 @@ pub fn run(bytes: &[u8], bounds: Bounds) -> Run {
         let rest = &bytes[run.bytes..];
         let Ok(Some(len)) = front(rest, bounds.frame_bytes_max) else { return run };
         let frame = &rest[..len];
-        // A frame with options of its own (flag bit 4) is a run of its own.
+        // A frame with options of its own (flag bit 4) is a run of its own; frames that ask to be confirmed (SRC without
+        // FRAG) are not mixed with others.
         let alone = run.frames > 0 && (bytes[3] | frame[3]) & 0x10 != 0;
-        if !is_routed(frame) || key(frame) != key(bytes) || alone {
+        let asks = |frame: &[u8]| frame[3] & 0x0A == 0x08;
+        if !is_routed(frame) || key(frame) != key(bytes) || alone || asks(frame) != asks(bytes) {
             return run;
         }
         let Ok(messages) = frame::messages(frame, bounds.message_bytes_max) else { return run };
-        run = Run { bytes: run.bytes + len, frames: run.frames + 1, messages: run.messages + messages };
+        run = Run {
+            bytes: run.bytes + len,
+            frames: run.frames + 1,
+            messages: run.messages + messages,
+            seq_through: frame::seq_through(frame),
+        };
     }
 }
 

@@ -22,7 +22,7 @@ fn take(bytes: &mut [u8], topic_out: u32) -> Result<Run, PeerFault> {
 fn a_run_takes_all_frames_of_one_topic_and_lane_and_renames_only_those() {
     let mut bytes = [publish(70_000, 1, b"a"), publish(70_000, 1, b"bc"), publish(70_001, 1, b"d")].concat();
     let run = take(&mut bytes, 5).expect("a run");
-    assert_eq!(run, Run { bytes: 17 + 18, frames: 2, messages: 2 });
+    assert_eq!(run, Run { bytes: 17 + 18, frames: 2, messages: 2, seq_through: 1 });
     assert_eq!(bytes, [publish(5, 1, b"a"), publish(5, 1, b"bc"), publish(70_001, 1, b"d")].concat());
 }
 
@@ -45,7 +45,7 @@ fn a_batch_counts_its_messages_and_a_fragmented_message_counts_once() {
         [publish(7, 1, b"a"), batch, frame(Kind::PUB, flags, 7, 1, &frag(0)), frame(Kind::PUB, flags, 7, 1, &frag(1))]
             .concat();
     let whole = bytes.len();
-    assert_eq!(take(&mut bytes, 7), Ok(Run { bytes: whole, frames: 4, messages: 4 }));
+    assert_eq!(take(&mut bytes, 7), Ok(Run { bytes: whole, frames: 4, messages: 4, seq_through: 1 }));
 }
 
 #[test]
@@ -66,4 +66,31 @@ fn a_message_over_a_small_bound_is_refused_even_as_a_plain_frame() {
     let first = Header::decode(bytes.first_chunk().expect("header")).expect("valid");
     assert_eq!(take_run(&mut bytes, &first, 7, 65_535, 64), Err(PeerFault::MessageTooLarge));
     assert!(take_run(&mut bytes, &first, 7, 65_535, 65).is_ok());
+}
+
+#[test]
+fn the_last_whole_message_of_a_run_is_known_by_its_number() {
+    let through = |seq, kind, flags: Flags, body: &[u8]| {
+        let mut bytes = frame(kind, flags, 7, 1, body);
+        bytes[12..16].copy_from_slice(&u32::to_le_bytes(seq));
+        take(&mut bytes, 7).map(|run| run.seq_through)
+    };
+    assert_eq!(through(9, Kind::PUB, Flags(0), b"a"), Ok(9));
+    assert_eq!(through(0, Kind::PUB, Flags(0), b"a"), Ok(0), "unnumbered");
+    let three = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(through(u32::MAX, Kind::BATCH, Flags(0), &three), Ok(2), "numbers go round without 0");
+    let flags = Flags::FRAG.with(Flags::SRC);
+    let frag = |index: u8| [&[index, 0, 2, 0, 4, 0, 0, 0][..], &[1, 0, 0, 0, 9, 0, 0, 0], b"xy"].concat();
+    assert_eq!(through(9, Kind::PUB, flags, &frag(0)), Ok(8), "the rest is still to come");
+    assert_eq!(through(9, Kind::PUB, flags, &frag(1)), Ok(9));
+}
+
+#[test]
+fn frames_that_ask_to_be_confirmed_are_in_runs_of_their_own() {
+    let src = [1, 0, 0, 0, 1, 0, 0, 0];
+    let asking = || frame(Kind::PUB, Flags::SRC, 7, 1, &[&src[..], b"x"].concat());
+    let mut first = [asking(), asking(), publish(7, 1, b"a")].concat();
+    assert_eq!(take(&mut first, 7).map(|run| run.frames), Ok(2));
+    let mut behind = [publish(7, 1, b"a"), asking()].concat();
+    assert_eq!(take(&mut behind, 7).map(|run| run.frames), Ok(1));
 }
