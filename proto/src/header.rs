@@ -45,6 +45,18 @@ impl Kind {
     pub const COUNT: Self = Self(0x88);
     /// How far the publishes of each lane are accepted or delivered.
     pub const CONFIRM: Self = Self(0x89);
+    /// Which datagrams arrived ([`crate::datagram`]; no kind of streams).
+    pub const ACK: Self = Self(0x83);
+    /// Which numbers of a broadcast are missing (no kind of streams).
+    pub const NAK: Self = Self(0x84);
+    /// How far a lane has come on a datagram link (no kind of streams).
+    pub const HEARTBEAT: Self = Self(0x85);
+    /// Proves an address (no kind of streams).
+    pub const COOKIE: Self = Self(0x8A);
+    /// Nobody knows the session (no kind of streams).
+    pub const GONE: Self = Self(0x8B);
+    /// Too much is missing to be repaired (no kind of streams).
+    pub const DEMOTE: Self = Self(0x8C);
     /// If set in an unknown kind, the frame may be skipped.
     pub const SKIPPABLE_BIT: u8 = 0x40;
 
@@ -53,7 +65,7 @@ impl Kind {
         matches!(self, Self::PUB | Self::BATCH)
     }
 
-    /// Whether this version defines the kind.
+    /// Whether this version defines the kind for stream links.
     pub const fn is_known(self) -> bool {
         matches!(
             self,

@@ -14,6 +14,7 @@
 //! | [`frame`] | the bodies of frames: extensions, batches, fragments, pings, credit, losses, confirmations |
 //! | [`lane`] | what lanes promise: kinds, policies, the table, turns on the link, credit, sequence numbers |
 //! | [`framing`] | where frames begin and end on a medium; runs of frames |
+//! | [`datagram`] | lanes over UDP, to one peer or to all |
 //! | [`topic`] | names and filters: grammar and matching |
 //! | [`session`] | preface, handshake and the life of one peer |
 //! | [`serial`] | the serial link: frames, sessions, reliable lanes and airtime on a UART |
@@ -31,6 +32,7 @@ extern crate std;
 
 #[cfg(feature = "control")]
 pub mod control;
+pub mod datagram;
 pub mod error;
 pub mod frame;
 pub mod framing;
