@@ -21,7 +21,7 @@ pub enum Phase {
 }
 
 /// A LINK frame that is to be sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Say {
     /// HELLO with this nonce.
     Hello {

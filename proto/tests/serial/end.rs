@@ -66,6 +66,8 @@ pub(crate) struct Store {
     queues: [VecDeque<Label>; LANES],
     under_way: BTreeMap<u32, (Label, Vec<u8>)>,
     next_handle: u32,
+    /// The message that was taken last.
+    newest: Option<Label>,
     next_number: [u32; LANES],
     /// Lanes that always have one more message, of so many bytes.
     pub(crate) endless: [Option<u32>; LANES],
@@ -84,6 +86,7 @@ impl Source for Store {
             Some(Label { lane, number: self.next_number[at], bytes })
         })?;
         self.next_handle += 1;
+        self.newest = Some(label);
         self.under_way.insert(self.next_handle, (label, label.payload()));
         Some(Handle(self.next_handle))
     }
@@ -119,6 +122,8 @@ pub(crate) struct End {
     pub(crate) timeout: Option<Instant>,
     /// The oracle allows holes on reliable lanes where the peer was told of them; it never allows them silently.
     pub(crate) payload_bytes: u64,
+    /// When the first byte of each message was first on the line.
+    pub(crate) first_sent: BTreeMap<(u8, u32), Instant>,
     out: Vec<u8>,
 }
 
@@ -134,6 +139,7 @@ impl End {
             ended: Vec::new(),
             timeout: Some(now),
             payload_bytes: 0,
+            first_sent: BTreeMap::new(),
             out: vec![0; transmit_bytes(usize::from(setup.mtu))],
         }
     }
@@ -155,6 +161,11 @@ impl End {
         self.store.endless[usize::from(lane)] = Some(bytes);
         self.link.set_ready(lane);
         self.timeout = Some(now);
+    }
+
+    /// Whether a message of the lane waits for its turn.
+    pub(crate) fn has_queued(&self, lane: u8) -> bool {
+        !self.store.queues[usize::from(lane)].is_empty()
     }
 
     /// Messages queued and under way.
@@ -186,8 +197,13 @@ impl End {
     }
 
     pub(crate) fn transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let frame =
-            self.link.poll_transmit(now, &mut self.store, &mut self.out).map(|bytes| self.out[..bytes].to_vec());
+        let began = self.link.free_at().max(now);
+        self.store.newest = None;
+        let bytes = self.link.poll_transmit(now, &mut self.store, &mut self.out);
+        let frame = bytes.map(|bytes| self.out[..bytes].to_vec());
+        if let Some(label) = self.store.newest {
+            self.first_sent.insert((label.lane, label.number), began);
+        }
         self.take_events(now);
         frame
     }

@@ -24,6 +24,9 @@ pub(crate) struct Wire {
     free_at: Instant,
     /// Arrival and value.
     bytes: VecDeque<(Instant, u8)>,
+    /// The same of noise, and when it ends.
+    noise: VecDeque<(Instant, u8)>,
+    noisy_until: Instant,
     random: Random,
     pub(crate) damage: Damage,
     /// Between the last bit of a byte and its arrival.
@@ -33,6 +36,8 @@ pub(crate) struct Wire {
     pub(crate) busy: Duration,
     /// Nothing passes.
     pub(crate) unplugged: bool,
+    /// What passes is unreadable: the two ends run at different rates.
+    pub(crate) scrambled: bool,
 }
 
 impl Wire {
@@ -41,12 +46,15 @@ impl Wire {
             ns_per_byte: 10_000_000_000 / u64::from(baud),
             free_at: Instant(0),
             bytes: VecDeque::new(),
+            noise: VecDeque::new(),
+            noisy_until: Instant(0),
             random: Random::new(seed),
             damage: Damage::default(),
             latency: Duration::from_millis(1),
             burst_left: 0,
             busy: Duration::ZERO,
             unplugged: false,
+            scrambled: false,
         }
     }
 
@@ -63,7 +71,7 @@ impl Wire {
     fn damaged(&mut self, byte: u8) {
         let Damage { flip, drop, insert, burst } = self.damage;
         let arrival = self.free_at + self.latency;
-        if self.unplugged || drop > 0.0 && self.random.chance(drop) {
+        if self.unplugged || self.free_at <= self.noisy_until || drop > 0.0 && self.random.chance(drop) {
             return;
         }
         if insert > 0.0 && self.random.chance(insert) {
@@ -74,6 +82,9 @@ impl Wire {
             self.burst_left = 8;
         }
         let mut byte = byte;
+        if self.scrambled {
+            byte = self.random.next() as u8;
+        }
         if self.burst_left > 0 {
             self.burst_left -= 1;
             byte = self.random.next() as u8;
@@ -86,13 +97,17 @@ impl Wire {
         self.bytes.push_back((arrival, byte));
     }
 
-    /// Noise that nobody sent, right now.
+    /// So many bytes of noise from now on; what is sent meanwhile is lost in it.
     pub(crate) fn garbage(&mut self, now: Instant, bytes: usize) {
+        let mut at = now;
         for _ in 0..bytes {
+            at = at + Duration(self.ns_per_byte);
             let byte = self.random.next() as u8;
-            self.free_at = self.free_at.max(now) + Duration(self.ns_per_byte);
-            self.bytes.push_back((self.free_at + self.latency, byte));
+            self.noise.push_back((at + self.latency, byte));
         }
+        let latency = self.latency;
+        self.bytes.retain(|(arrival, _)| *arrival <= now + latency || *arrival > at + latency);
+        self.noisy_until = at;
     }
 
     /// What has not left yet never does.
@@ -102,20 +117,28 @@ impl Wire {
         self.free_at = self.free_at.min(now);
     }
 
+    /// Of what has arrived and was not read, only the first so many bytes are left.
+    pub(crate) fn overrun(&mut self, now: Instant, bytes: usize) {
+        let mut unread = 0;
+        self.bytes.retain(|(arrival, _)| {
+            unread += usize::from(*arrival <= now);
+            *arrival > now || unread <= bytes
+        });
+    }
+
     /// Airtime that was handed over and has not left.
     pub(crate) fn below(&self, now: Instant) -> Duration {
         self.free_at.since(now)
     }
 
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
-        self.bytes.front().map(|(arrival, _)| *arrival)
+        [&self.bytes, &self.noise].into_iter().filter_map(|queue| queue.front()).map(|(arrival, _)| *arrival).min()
     }
 
     pub(crate) fn arrive(&mut self, now: Instant) -> Option<u8> {
-        let (arrival, byte) = *self.bytes.front()?;
-        (arrival <= now).then(|| {
-            self.bytes.pop_front();
-            byte
-        })
+        let next = self.next_arrival().filter(|next| *next <= now)?;
+        let is_noise = self.noise.front().is_some_and(|(arrival, _)| *arrival == next);
+        let queue = if is_noise { &mut self.noise } else { &mut self.bytes };
+        queue.pop_front().map(|(_, byte)| byte)
     }
 }

@@ -19,13 +19,15 @@ pub(crate) struct Line {
     pub(crate) wires: [Wire; 2],
     /// Bytes of the last frames that each end handed over.
     pub(crate) longest_below: Duration,
+    /// The end does nothing; what arrives waits for it, up to a buffer of 4 KiB.
+    pub(crate) paused: [bool; 2],
 }
 
 impl Line {
     /// Two ends on a line of this rate. Time begins at one second.
     pub(crate) fn new(baud: u32, seed: u64, ends: [End; 2]) -> Self {
         let wires = [Wire::new(baud, seed * 2 + 1), Wire::new(baud, seed * 2 + 2)];
-        Self { now: START, ends, wires, longest_below: Duration::ZERO }
+        Self { now: START, ends, wires, longest_below: Duration::ZERO, paused: [false; 2] }
     }
 
     /// The same damage on both ways from now on.
@@ -41,10 +43,9 @@ impl Line {
 
     /// Lets time pass until `done`, or until `until`; whether it was `done`.
     pub(crate) fn run_until(&mut self, until: Instant, mut done: impl FnMut(&Self) -> bool) -> bool {
-        self.service(0);
-        self.service(1);
+        (0..2).filter(|&at| !self.paused[at]).collect::<Vec<_>>().into_iter().for_each(|at| self.service(at));
         while !done(self) {
-            let next = (0..2).filter_map(|at| {
+            let next = (0..2).filter(|&at| !self.paused[at]).filter_map(|at| {
                 [self.wires[1 - at].next_arrival(), self.ends[at].timeout].into_iter().flatten().min()
             });
             let next = next.min().unwrap_or(until).max(self.now);
@@ -53,7 +54,7 @@ impl Line {
                 return done(self);
             }
             self.now = next;
-            for at in 0..2 {
+            for at in (0..2).filter(|&at| !self.paused[at]).collect::<Vec<_>>() {
                 let due = self.ends[at].timeout.is_some_and(|due| due <= next);
                 let mut ended = false;
                 while let Some(byte) = self.wires[1 - at].arrive(next) {
@@ -81,6 +82,14 @@ impl Line {
             assert!(rounds < 100, "the line takes no end of frames at once");
         }
         self.ends[at].plan(self.now);
+    }
+
+    /// The end stops for so long, as a computer does that is busy with something else.
+    pub(crate) fn pause(&mut self, at: usize, ms: u64) {
+        self.paused[at] = true;
+        self.run_ms(ms);
+        self.wires[1 - at].overrun(self.now, 4_096);
+        self.paused[at] = false;
     }
 
     /// An end loses its memory: whatever it was sending stops where it is.
