@@ -19,6 +19,9 @@ const HELD_PIECES_MAX: usize = 8;
 /// Parts smaller than this are collected instead of held.
 const HELD_PIECE_BYTES_MIN: u32 = 64;
 
+/// Ranges a list has room for, once more than a few wait in it: what arrives until a stopped receive has ended.
+const PIECES_GROWTH: usize = 60;
+
 /// The time to live of messages that are worth sending however late.
 pub const TTL_NEVER: u32 = u32::MAX;
 
@@ -182,6 +185,14 @@ pub struct Inbox {
 }
 
 impl Inbox {
+    /// Appends a range that has arrived, and takes over its reference.
+    pub fn push(&mut self, piece: Piece) {
+        if self.pieces.len() == self.pieces.capacity() && !self.pieces.is_empty() {
+            self.pieces.reserve(PIECES_GROWTH);
+        }
+        self.pieces.push_back(piece);
+    }
+
     /// Whether a frame is incomplete.
     pub fn is_incomplete(&self) -> bool {
         self.partial.as_ref().is_some_and(|partial| !partial.is_whole())

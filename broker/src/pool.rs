@@ -7,6 +7,9 @@
 
 use std::collections::VecDeque;
 
+/// The egress class grows by this part of itself.
+const EGRESS_GROWTH_DIVISOR: u32 = 8;
+
 /// Names a buffer of one shard's pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct BufId(pub u32);
@@ -79,6 +82,7 @@ pub struct Pool {
     lent: u32,
     free_ingress: Vec<BufId>,
     free_egress: Vec<BufId>,
+    egress_total: u32,
     free_slots: Vec<BufId>,
     adopted: Vec<u32>,
     homeward: VecDeque<(u8, Box<[u8]>)>,
@@ -96,6 +100,7 @@ impl Pool {
             lent: 0,
             free_ingress: Vec::with_capacity(usize::from(shape.ingress_buffers_max)),
             free_egress: Vec::new(),
+            egress_total: 0,
             free_slots: Vec::new(),
             adopted: Vec::new(),
             homeward: VecDeque::new(),
@@ -169,6 +174,7 @@ impl Pool {
             }
             Home::Egress => {
                 slot.bytes = None;
+                self.egress_total -= 1;
                 self.free_slots.push(buf);
             }
             Home::Mesh(shard) => {
@@ -233,11 +239,10 @@ impl Pool {
     /// A buffer for the shard to fill; how many exist is bounded by the outboxes that ask. The caller holds the one
     /// reference.
     pub fn take_egress(&mut self) -> BufId {
-        let buf = self.free_egress.pop().unwrap_or_else(|| {
-            self.stats.egress_allocated += 1;
-            let bytes = vec![0; self.shape.egress_buffer_bytes as usize].into_boxed_slice();
-            self.place(bytes, Home::Egress)
-        });
+        if self.free_egress.is_empty() {
+            self.grow_egress();
+        }
+        let buf = self.free_egress.pop().expect("the class has just grown");
         self.slots[buf.0 as usize].refs = 1;
         buf
     }
@@ -285,6 +290,20 @@ impl Pool {
                 BufId((self.slots.len() - 1) as u32)
             }
         }
+    }
+
+    /// Adds an eighth of what there is, so that a use that creeps up buffer by buffer is met by a few steps.
+    fn grow_egress(&mut self) {
+        let added = (self.egress_total / EGRESS_GROWTH_DIVISOR).min(self.shape.egress_buffers_kept).max(1);
+        // Room for all of them at once: they may all be free at the same time.
+        self.free_egress.reserve((self.egress_total + added) as usize);
+        for _ in 0..added {
+            let bytes = vec![0; self.shape.egress_buffer_bytes as usize].into_boxed_slice();
+            let buf = self.place(bytes, Home::Egress);
+            self.free_egress.push(buf);
+        }
+        self.egress_total += added;
+        self.stats.egress_allocated += u64::from(added);
     }
 
     fn grow_ingress(&mut self) -> bool {
@@ -351,6 +370,19 @@ mod tests {
         assert_eq!(pool.take_egress(), burst[0], "the first one back was kept");
         pool.take_egress();
         assert_eq!(pool.stats().egress_allocated, 3, "the second one was given to the system");
+    }
+
+    #[test]
+    fn a_use_that_creeps_up_makes_the_egress_class_grow_in_few_steps() {
+        let mut pool = Pool::new(PoolShape { egress_buffers_kept: 1_000, ..SHAPE });
+        let steps = (1..=800).filter(|_| {
+            let before = pool.stats().egress_allocated;
+            pool.take_egress();
+            pool.stats().egress_allocated > before
+        });
+        let steps = steps.count();
+        assert!((8..=64).contains(&steps), "{steps} steps to 800 buffers");
+        assert!(pool.stats().egress_allocated <= 900, "never more than an eighth too many");
     }
 
     #[test]

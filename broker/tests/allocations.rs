@@ -9,7 +9,7 @@ use self::common::{Load, pass};
 const WARM_UP_MESSAGES: u64 = 300_000;
 const MEASURED_MESSAGES: u64 = 1_000_000;
 /// Windows of so many messages in which lists may still grow.
-const WINDOWS_MAX: u32 = 4;
+const WINDOWS_MAX: u32 = 12;
 
 /// Allocations on the shards' thread while a million messages go from one publisher to one subscriber per topic.
 fn allocations(shards: u8, topics: usize, payload_bytes: usize) -> u64 {

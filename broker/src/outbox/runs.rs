@@ -13,8 +13,13 @@ use crate::pool::{Piece, Pool};
 
 /// Never too late.
 pub const NEVER: Instant = Instant(u64::MAX);
-/// Queue capacity kept by a queue that has run empty.
+/// Entries a queue has room for once more than a few wait in it.
+const CAPACITY_SMALL: usize = 64;
+/// Queue capacity that a queue keeps whatever it is used for.
 const IDLE_CAPACITY_MAX: usize = 256;
+/// Times in a row that a queue has to run empty without having used a quarter of its capacity, before it gives the rest
+/// back. A queue that is full again and again keeps its memory.
+const UNUSED_TIMES_MAX: u16 = 10_000;
 /// Large messages remembered of which a fragment was dropped.
 const CUTS_MAX: usize = 16;
 
@@ -46,6 +51,10 @@ pub struct Runs {
     tail: Tail,
     /// Messages of which a fragment was dropped: they were counted as lost.
     cuts: VecDeque<Src>,
+    /// The most entries since the queue was empty.
+    entries_peak: u32,
+    /// Times in a row that it ran empty without having needed its capacity.
+    unused_times: u16,
 }
 
 impl Runs {
@@ -69,12 +78,13 @@ impl Runs {
         }
         let total = head.len() as u64 + pieces.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
         let mut seen = 0;
-        let Self { queue, bytes, tail, .. } = self;
+        let Self { queue, bytes, tail, entries_peak, .. } = self;
         let mut put = |piece: Piece, pool: &mut Pool| {
             let starts = seen == 0;
             seen += u64::from(piece.len);
             *bytes += u64::from(piece.len);
             append(queue, Entry { piece, common, starts, ends: seen == total }, pool);
+            *entries_peak = (*entries_peak).max(queue.len() as u32);
         };
         tail.append(head, pool, &mut put);
         for &piece in pieces {
@@ -217,8 +227,15 @@ impl Runs {
 
     fn on_empty(&mut self, pool: &mut Pool) {
         self.tail.close(pool);
-        if self.queue.capacity() > IDLE_CAPACITY_MAX {
-            self.queue.shrink_to(IDLE_CAPACITY_MAX);
+        let peak = std::mem::take(&mut self.entries_peak) as usize;
+        if self.queue.capacity() <= IDLE_CAPACITY_MAX || peak * 4 > self.queue.capacity() {
+            self.unused_times = 0;
+            return;
+        }
+        self.unused_times += 1;
+        if self.unused_times == UNUSED_TIMES_MAX {
+            self.unused_times = 0;
+            self.queue.shrink_to(IDLE_CAPACITY_MAX.max(peak * 2));
         }
     }
 }
@@ -237,7 +254,12 @@ fn append(queue: &mut VecDeque<Entry>, entry: Entry, pool: &mut Pool) {
             last.ends = entry.ends;
             pool.release(entry.piece.buf);
         }
-        Some(_) | None => queue.push_back(entry),
+        Some(_) | None => {
+            if queue.len() == queue.capacity() && !queue.is_empty() {
+                queue.reserve(CAPACITY_SMALL.max(queue.len()));
+            }
+            queue.push_back(entry);
+        }
     }
 }
 

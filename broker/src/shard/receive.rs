@@ -42,7 +42,7 @@ impl<I: Io> Shard<I> {
             self.io.pool_mut().release(buf);
             return;
         }
-        conn.inbox.pieces.push_back(Piece { buf, start: 0, len });
+        conn.inbox.push(Piece { buf, start: 0, len });
         let takes_more = conn.receiving == Receiving::Many;
         // What arrives during a shutdown is not accepted any more: other shards may be past it.
         if !conn.is_stopped() && !conn.in_line && self.drain.is_none() {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::outbox::tests::SHAPE;
+use crate::pool::PoolShape;
 use laneway_proto::frame::extensions::Src;
 use laneway_proto::header::{Header, Kind};
 use proptest::prelude::*;
@@ -122,4 +123,34 @@ fn copied_runs_of_another_topic_or_deadline_stay_apart() {
     }
     pool.release(buf);
     assert_eq!((runs.front(), pool.held()), (None, 0));
+}
+
+/// Frames that fill so many entries, and their way out.
+fn pass_through(runs: &mut Runs, entries: usize, pool: &mut Pool) {
+    let bytes = frame(SMALL.egress_buffer_bytes as usize - 16, 1);
+    for _ in 0..entries {
+        runs.push(&bytes, &[], COMMON, false, pool);
+    }
+    assert_eq!(runs.queue.len(), entries);
+    while !taken(runs, u64::MAX, pool).is_empty() {}
+}
+
+const SMALL: PoolShape = PoolShape { egress_buffer_bytes: 32, egress_buffers_kept: 1_000, ..SHAPE };
+
+#[test]
+fn a_queue_that_is_long_again_and_again_keeps_its_memory_and_one_that_is_not_gives_it_back() {
+    let mut pool = Pool::new(SMALL);
+    let mut runs = Runs::default();
+    pass_through(&mut runs, 600, &mut pool);
+    let capacity = runs.queue.capacity();
+    for _ in 0..100 {
+        pass_through(&mut runs, 600, &mut pool);
+        pass_through(&mut runs, 1, &mut pool);
+        assert_eq!(runs.queue.capacity(), capacity);
+    }
+    for _ in 0..UNUSED_TIMES_MAX {
+        pass_through(&mut runs, 1, &mut pool);
+    }
+    assert!(runs.queue.capacity() <= IDLE_CAPACITY_MAX);
+    assert_eq!(pool.held(), 0);
 }
