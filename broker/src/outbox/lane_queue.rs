@@ -4,7 +4,7 @@ use laneway_proto::frame::lost::LossReason;
 use laneway_proto::lane::policy::Policy;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{Common, Feeder, Frames, Losses, NEVER, Newest, Runs, Service, Shape, Wire, walk};
+use super::{Common, Feeder, Frames, Losses, NEVER, Newest, Runs, Service, Shape, Way, walk};
 use crate::counters::Drops;
 use crate::pool::Pool;
 
@@ -94,7 +94,7 @@ impl LaneQueue {
         &mut self,
         now: Instant,
         room: u64,
-        wire: &mut Wire,
+        way: &mut Way<'_>,
         losses: &mut Option<Box<Losses>>,
         pool: &mut Pool,
         drops: &mut Drops,
@@ -114,9 +114,9 @@ impl LaneQueue {
             if taken > 0 && taken >= room {
                 return taken;
             }
-            report(losses, front.topic, lane, wire, pool);
-            taken += self.runs.take(room - taken.min(room), pool, &mut |piece, pool| wire.push(piece, pool));
-            if wire.pieces() >= crate::io::SEND_PIECES_MAX {
+            report(losses, front.topic, lane, way, pool);
+            taken += self.runs.take(room - taken.min(room), pool, &mut |piece, pool| way.put(lane, piece, pool));
+            if way.is_full() {
                 return taken;
             }
         }
@@ -127,13 +127,18 @@ impl LaneQueue {
             if left.deadline <= now {
                 too_late(left.topic, left.messages, losses);
             } else {
-                report(losses, left.topic, lane, wire, pool);
+                report(losses, left.topic, lane, way, pool);
                 taken += frame.len() as u64;
-                wire.push_copy(frame, pool);
+                way.put_copy(lane, frame, pool);
             }
             newest.pop();
         }
         taken
+    }
+
+    /// Moves everything out of buffers that the shard receives into, or that other shards lent.
+    pub fn copy_out(&mut self, pool: &mut Pool) {
+        self.runs.copy_out(pool);
     }
 
     /// Drops everything.
@@ -217,9 +222,9 @@ impl LaneQueue {
 }
 
 /// Tells the subscriber what a topic has lost, before its next frame.
-fn report(losses: &mut Option<Box<Losses>>, topic: u32, lane: u8, wire: &mut Wire, pool: &mut Pool) {
+fn report(losses: &mut Option<Box<Losses>>, topic: u32, lane: u8, way: &mut Way<'_>, pool: &mut Pool) {
     if let Some(pending) = losses {
-        pending.report(topic, lane, &mut |frame| wire.push_copy(frame, pool));
+        pending.report(topic, lane, &mut |frame| way.put_copy(lane, frame, pool));
         if pending.is_empty() {
             *losses = None;
         }

@@ -45,10 +45,10 @@ impl Losses {
         }
     }
 
-    /// Reports everything.
-    pub fn report_all(&mut self, put: &mut impl FnMut(&[u8; LOST_FRAME_BYTES])) {
+    /// Reports everything; `put` gets the lane of each report, too.
+    pub fn report_all(&mut self, put: &mut impl FnMut(u8, &[u8; LOST_FRAME_BYTES])) {
         for ((topic, lane), counts) in self.pending.drain() {
-            encode(topic, lane, &counts, put);
+            encode(topic, lane, &counts, &mut |frame| put(lane, frame));
         }
         self.since = None;
     }
@@ -92,7 +92,7 @@ mod tests {
         let lost = |topic, reason, count| Lost { topic, lane: 4, reason, first: 0, count };
         assert_eq!(reports, [lost(70_000, LossReason::Ttl, 1), lost(70_000, LossReason::Overflow, 5)]);
         reports.clear();
-        losses.report_all(&mut |frame| reports.push(read(frame)));
+        losses.report_all(&mut |_, frame| reports.push(read(frame)));
         assert_eq!((reports, losses.due()), (vec![lost(70_001, LossReason::Ttl, 7)], None));
     }
 
@@ -104,7 +104,7 @@ mod tests {
         }
         assert!(losses.pending.len() <= PENDING_MAX + 1);
         let mut total = 0;
-        losses.report_all(&mut |frame| total += read(frame).count);
+        losses.report_all(&mut |_, frame| total += read(frame).count);
         assert_eq!(total, 3_000);
     }
 }

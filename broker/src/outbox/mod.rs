@@ -5,25 +5,31 @@
 //! subscriber before the topic's next frame.
 
 pub mod frames;
+pub mod kept;
 pub mod lane_queue;
 pub mod losses;
 pub mod newest;
 pub mod runs;
 pub mod tail;
+pub mod way;
 pub mod wire;
 
+use laneway_proto::error::PeerFault;
 use laneway_proto::frame::lost::LossReason;
 use laneway_proto::lane::policy::Policy;
 use laneway_proto::lane::scheduler::{Next, Scheduler};
 use laneway_proto::lane::table::LaneTable;
+use laneway_proto::limits::LANES_MAX;
 use laneway_proto::time::Instant;
 
 use self::frames::{FRONT_BYTES, Fragment, Shape, walk};
+use self::kept::KeptFrames;
 use self::lane_queue::LaneQueue;
 use self::losses::Losses;
 use self::newest::Newest;
 use self::runs::{Common, NEVER, Runs};
 use self::tail::Tail;
+use self::way::Way;
 use self::wire::Wire;
 use crate::counters::Drops;
 use crate::io::SEND_PIECES_MAX;
@@ -80,6 +86,8 @@ pub struct Outbox {
     /// Which of them is next; only once two lanes are in use.
     scheduler: Option<Box<Scheduler>>,
     losses: Option<Box<Losses>>,
+    /// What the peer has not counted, if it counts.
+    kept: Option<Box<KeptFrames>>,
     /// Every lane is ahead of its rate until then.
     paused_until: Option<Instant>,
     /// Leaves behind everything else.
@@ -94,7 +102,10 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.wire.is_empty() && self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty)
+        self.wire.is_empty()
+            && self.last.is_empty()
+            && self.queues.iter().all(LaneQueue::is_empty)
+            && !self.has_again(None)
     }
 
     /// Whether a send is in flight.
@@ -171,13 +182,14 @@ impl Outbox {
             let taken = self.take_from(now, lane, room, pool, drops);
             if let (Some(scheduler), Some(lane)) = (&mut self.scheduler, lane) {
                 scheduler.charge(now, lane, taken as usize);
-                let more = self.queues.iter().any(|queue| queue.lane() == lane && !queue.is_empty());
+                // A lane of which nothing could be taken waits until its frames are counted.
+                let more = taken > 0 && has_frames(&self.queues, self.kept.as_deref(), lane);
                 scheduler.set_ready(lane, more);
             } else if taken == 0 {
                 break;
             }
         }
-        if !self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty) {
+        if !self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty) && !self.has_again(None) {
             self.report_losses(pool);
             let last = std::mem::take(&mut self.last);
             self.wire.push_copy(&last, pool);
@@ -206,8 +218,80 @@ impl Outbox {
         for queue in &mut self.queues {
             queue.clear(pool);
         }
+        if let Some(kept) = &mut self.kept {
+            kept.clear(pool);
+        }
         self.last.clear();
         self.losses = None;
+    }
+
+    /// From now on keeps what is sent on these lanes (a bit each), up to `bytes_max`, until the peer has counted it.
+    pub fn keep(&mut self, lanes: u16, bytes_max: u32) {
+        self.kept = Some(Box::new(KeptFrames::new(lanes, u64::from(bytes_max))));
+    }
+
+    /// Bytes that were sent and are kept.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.bytes())
+    }
+
+    /// Whether nothing more is sent on reliable lanes until the peer counts what it has received.
+    pub fn is_uncounted(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.room() == 0)
+    }
+
+    /// The peer has received `total` frames of `lane`. True if something may be sent because of that.
+    pub fn on_count(&mut self, lane: u8, total: u64, pool: &mut Pool) -> Result<bool, PeerFault> {
+        let Some(kept) = &mut self.kept else { return Ok(false) };
+        let waits = kept.room() == 0;
+        kept.on_count(lane, total, pool)?;
+        let goes_on = waits && kept.room() > 0;
+        if goes_on {
+            self.set_all_ready();
+        }
+        Ok(goes_on)
+    }
+
+    /// The link is gone, and what had its place on it; what is kept goes again once the session is resumed.
+    pub fn on_link_lost(&mut self, pool: &mut Pool) {
+        self.wire.clear(pool);
+        if let Some(kept) = &mut self.kept {
+            kept.on_link_lost();
+        }
+    }
+
+    /// Holds nothing any more that others have a use for: the peer may stay away for long.
+    pub fn copy_out(&mut self, pool: &mut Pool) {
+        self.queues.iter_mut().for_each(|queue| queue.copy_out(pool));
+        if let Some(kept) = &mut self.kept {
+            kept.copy_out(pool);
+        }
+    }
+
+    /// Whether the session may be resumed by a peer that has received so many frames of each lane.
+    pub fn may_resume(&self, totals: &[u64; LANES_MAX]) -> Result<(), PeerFault> {
+        self.kept.as_ref().map_or(Ok(()), |kept| kept.may_resume(totals))
+    }
+
+    /// The session goes on over a new link. Returns the frames that have to be sent again.
+    pub fn on_resume(&mut self, totals: &[u64; LANES_MAX], pool: &mut Pool) -> Result<u64, PeerFault> {
+        let again = match &mut self.kept {
+            Some(kept) => kept.on_resume(totals, pool)?,
+            None => 0,
+        };
+        self.set_all_ready();
+        Ok(again)
+    }
+
+    fn has_again(&self, lane: Option<u8>) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.has_again(lane))
+    }
+
+    fn set_all_ready(&mut self) {
+        let Some(scheduler) = &mut self.scheduler else { return };
+        for lane in (1..LANES_MAX as u8).filter(|&lane| has_frames(&self.queues, self.kept.as_deref(), lane)) {
+            scheduler.set_ready(lane, true);
+        }
     }
 
     /// A publisher was stopped because of a queue. False if it was stopped before.
@@ -266,12 +350,23 @@ impl Outbox {
 
     /// Moves frames of `lane`, or of the only one, to the link: up to `room` bytes, at least one frame.
     fn take_from(&mut self, now: Instant, lane: Option<u8>, room: u64, pool: &mut Pool, drops: &mut Drops) -> u64 {
-        let Self { queues, wire, losses, .. } = self;
-        let serves = |queue: &LaneQueue| lane.is_none_or(|lane| queue.lane() == lane) && !queue.is_empty();
+        let Self { queues, wire, losses, kept, .. } = self;
+        if let Some(kept) = kept
+            && kept.has_again(lane)
+        {
+            return kept.take_again(lane, room, wire, pool);
+        }
+        let mut way = Way { wire, kept: kept.as_deref_mut() };
         let mut taken = 0;
         // Queues of one lane take turns.
-        while let Some(place) = queues.iter().position(serves) {
-            taken += queues[place].take(now, room, wire, losses, pool, drops);
+        loop {
+            let kept = way.kept.as_deref();
+            let may_leave = |of: u8| lane.is_none_or(|lane| of == lane) && kept.is_none_or(|kept| kept.room_of(of) > 0);
+            let Some(place) = queues.iter().position(|queue| !queue.is_empty() && may_leave(queue.lane())) else {
+                break;
+            };
+            let room = kept.map_or(room, |kept| room.min(kept.room_of(queues[place].lane())));
+            taken += queues[place].take(now, room, &mut way, losses, pool, drops);
             let served = queues.remove(place);
             queues.push(served);
             if taken > 0 {
@@ -282,16 +377,26 @@ impl Outbox {
     }
 
     fn report_due_losses(&mut self, now: Instant, pool: &mut Pool) {
-        if self.losses.as_ref().is_some_and(|losses| losses.due().is_some_and(|due| due <= now)) {
+        // What has to be sent again comes before it, as it was before.
+        if self.losses.as_ref().is_some_and(|losses| losses.due().is_some_and(|due| due <= now))
+            && !self.has_again(None)
+        {
             self.report_losses(pool);
         }
     }
 
     fn report_losses(&mut self, pool: &mut Pool) {
         if let Some(mut losses) = self.losses.take() {
-            losses.report_all(&mut |frame| self.wire.push_copy(frame, pool));
+            let mut way = Way { wire: &mut self.wire, kept: self.kept.as_deref_mut() };
+            losses.report_all(&mut |lane, frame| way.put_copy(lane, frame, pool));
         }
     }
+}
+
+/// Whether frames of `lane` wait, those that have to be sent again included.
+fn has_frames(queues: &[LaneQueue], kept: Option<&KeptFrames>, lane: u8) -> bool {
+    queues.iter().any(|queue| queue.lane() == lane && !queue.is_empty())
+        || kept.is_some_and(|kept| kept.has_again(Some(lane)))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use laneway_proto::frame::extensions::Src;
 use laneway_proto::time::Instant;
 
 use super::{FRONT_BYTES, Fragment, Shape, Tail};
-use crate::pool::{Piece, Pool};
+use crate::pool::{Home, Piece, Pool};
 
 /// Never too late.
 pub const NEVER: Instant = Instant(u64::MAX);
@@ -168,6 +168,26 @@ impl Runs {
         let messages = u32::from(!self.is_cut(fragment.src));
         self.note_cut(fragment);
         messages
+    }
+
+    /// Moves everything out of buffers that the shard receives into, or that other shards lent: the queue may wait for long.
+    pub fn copy_out(&mut self, pool: &mut Pool) {
+        if self.queue.iter().all(|entry| pool.home(entry.piece.buf) == Home::Egress) {
+            return;
+        }
+        // Copies go to buffers of their own: what is copied may lie in the one that was being filled.
+        self.tail.close(pool);
+        let old = std::mem::take(&mut self.queue);
+        self.bytes = 0;
+        let mut parts = Vec::new();
+        for Entry { piece, common, ends, .. } in old {
+            parts.push(piece);
+            if ends {
+                self.push(&[], &parts, common, false, pool);
+                parts.drain(..).for_each(|piece| pool.release(piece.buf));
+            }
+        }
+        assert!(parts.is_empty(), "a queue holds whole frames");
     }
 
     /// Drops everything.

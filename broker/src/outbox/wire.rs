@@ -44,8 +44,16 @@ impl Wire {
 
     /// Appends a copy of `bytes`.
     pub fn push_copy(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.push_copy_seen(bytes, pool, &mut |_, _| {});
+    }
+
+    /// Appends a copy of `bytes`; `seen` is shown each range of it.
+    pub fn push_copy_seen(&mut self, bytes: &[u8], pool: &mut Pool, seen: &mut impl FnMut(Piece, &mut Pool)) {
         let Self { queue, bytes: total, tail, .. } = self;
-        tail.append(bytes, pool, &mut |piece, pool| push(queue, total, piece, pool));
+        tail.append(bytes, pool, &mut |piece, pool| {
+            seen(piece, pool);
+            push(queue, total, piece, pool);
+        });
     }
 
     /// Appends a range and takes over the caller's reference.

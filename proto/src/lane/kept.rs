@@ -2,7 +2,7 @@
 //! counted is kept in case the link breaks.
 //!
 //! Kept is a queue of handles; where the bytes are is the owner's business. A handle may stand for several frames, and a
-//! frame may take several handles: the first of them counts it, those behind it count none.
+//! frame may take several handles: the one in which it begins counts it.
 //!
 //! ```text
 //!   let go  |  kept: the peer may lack them                  |  not sent yet
@@ -16,7 +16,7 @@
 
 use crate::error::PeerFault;
 
-/// A handle and the frames that begin in it: 0 if it holds the rest of the frame before it.
+/// A handle and the frames that begin in it. In front of them it may hold the rest of a frame that began before.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Entry<H> {
     /// What the owner needs to find the bytes.
@@ -44,10 +44,9 @@ pub trait Store {
 pub struct Again<H> {
     /// The handle.
     pub handle: H,
-    /// Frames at its front that the peer has: leave them out.
-    pub skip: u32,
-    /// The next handle holds the rest of its last frame: nothing else on the link may come between.
-    pub goes_on: bool,
+    /// `Some` for the first on a link: leave out the rest of a frame that it may begin with, and so many frames behind that,
+    /// because the peer has them. `None`: all of it.
+    pub skip: Option<u32>,
 }
 
 /// The frames of one lane that the peer has not counted.
@@ -115,13 +114,16 @@ impl<S: Store> Kept<S> {
     /// than were ever sent, is its fault. Then let go what [`Self::poll_free`] says, and send what [`Self::poll_again`]
     /// says.
     pub fn on_resume(&mut self, total: u64) -> Result<(), PeerFault> {
-        if total < self.counted || total > self.total {
-            return Err(PeerFault::CountAhead);
-        }
+        self.may_resume(total)?;
         self.again = 0;
         self.counted = total;
         self.placed = total;
         Ok(())
+    }
+
+    /// Whether [`Self::on_resume`] with this count is right, to be asked before anything is given up for it.
+    pub const fn may_resume(&self, total: u64) -> Result<(), PeerFault> {
+        if total < self.counted || total > self.total { Err(PeerFault::CountAhead) } else { Ok(()) }
     }
 
     /// Whether something has to be sent again before anything new.
@@ -129,15 +131,22 @@ impl<S: Store> Kept<S> {
         self.again < self.store.count()
     }
 
-    /// The next handle that has to be sent again; it is on the link from now on. [`Self::poll_free`] comes first.
+    /// The next handle that has to be sent again, if any. Where it begins with the rest of a frame, nothing else of the
+    /// link may come before it.
+    pub fn next_again(&self) -> Option<S::Handle> {
+        self.store.at(self.again).map(|entry| entry.handle)
+    }
+
+    /// Takes the next handle that has to be sent again; it is on the link from now on. [`Self::poll_free`] comes first.
     pub fn poll_again(&mut self) -> Option<Again<S::Handle>> {
         let entry = self.store.at(self.again)?;
-        let skip = if self.again == 0 { (self.placed - self.freed) as u32 } else { 0 };
-        debug_assert!(skip == 0 || skip < entry.frames, "the peer has all {} frames of a handle", entry.frames);
+        // Before the first of a link, what is placed is what the peer has counted.
+        let skip = (self.again == 0).then(|| (self.placed - self.freed) as u32);
+        let left_out = skip.unwrap_or(0);
+        debug_assert!(left_out == 0 || left_out < entry.frames, "the peer has all {} frames of it", entry.frames);
         self.again += 1;
-        self.placed += u64::from(entry.frames - skip);
-        let goes_on = self.store.at(self.again).is_some_and(|next| next.frames == 0);
-        Some(Again { handle: entry.handle, skip, goes_on })
+        self.placed += u64::from(entry.frames - left_out);
+        Some(Again { handle: entry.handle, skip })
     }
 
     /// The handle in front, counted or not: for an owner that gives up the session.
@@ -157,8 +166,10 @@ impl<S: Store> Kept<S> {
         &self.store
     }
 
-    /// What is kept, for an owner that moves its bytes elsewhere: entries stay as many, and their frames the same.
-    pub const fn store_mut(&mut self) -> &mut S {
+    /// What is kept, for an owner that moves its bytes elsewhere while nothing of it is on a link: the frames stay the same,
+    /// in however many entries.
+    pub fn store_mut(&mut self) -> &mut S {
+        debug_assert!(self.again == 0, "{} entries are on the link", self.again);
         &mut self.store
     }
 }
@@ -223,7 +234,7 @@ mod tests {
         core::iter::from_fn(|| kept.poll_free()).collect()
     }
 
-    fn again(kept: &mut Few) -> Vec<(char, u32)> {
+    fn again(kept: &mut Few) -> Vec<(char, Option<u32>)> {
         core::iter::from_fn(|| kept.poll_again()).map(|again| (again.handle, again.skip)).collect()
     }
 
@@ -238,15 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_in_parts_goes_with_its_beginning_and_is_sent_again_in_one_go() {
-        let mut kept = kept(&[('a', 2), ('b', 0), ('c', 0), ('d', 1)]);
+    fn a_frame_in_parts_goes_with_its_beginning_and_is_sent_again_from_there() {
+        // b and c are the rest of a's second frame; d holds the rest of it too, and one more, of which e is the rest.
+        let mut kept = kept(&[('a', 2), ('b', 0), ('c', 0), ('d', 1), ('e', 0)]);
         kept.on_link_lost();
-        assert_eq!(kept.on_resume(1), Ok(()));
-        assert_eq!(freed(&mut kept), []);
-        let parts: Vec<_> = core::iter::from_fn(|| kept.poll_again()).collect();
-        let part = |handle, skip, goes_on| Again { handle, skip, goes_on };
-        assert_eq!(parts, [part('a', 1, true), part('b', 0, true), part('c', 0, false), part('d', 0, false)]);
+        assert_eq!((kept.on_resume(1), freed(&mut kept)), (Ok(()), vec![]));
+        let whole = [('b', None), ('c', None), ('d', None), ('e', None)];
+        assert_eq!(again(&mut kept), [&[('a', Some(1))], &whole[..]].concat());
         assert_eq!((kept.on_count(2), freed(&mut kept)), (Ok(()), vec!['a', 'b', 'c']));
+        kept.on_link_lost();
+        assert_eq!((kept.on_resume(2), freed(&mut kept)), (Ok(()), vec![]));
+        assert_eq!(again(&mut kept), [('d', Some(0)), ('e', None)], "without the rest of what the peer has");
+        assert_eq!((kept.on_count(3), freed(&mut kept)), (Ok(()), vec!['d', 'e']));
     }
 
     #[test]
@@ -255,9 +269,9 @@ mod tests {
         kept.on_link_lost();
         assert_eq!(kept.on_count(1), Err(PeerFault::CountAhead), "nothing is on any link");
         assert_eq!(kept.on_resume(1), Ok(()));
-        assert_eq!(kept.poll_again().map(|again| (again.handle, again.skip)), Some(('a', 1)));
+        assert_eq!(kept.poll_again().map(|again| (again.handle, again.skip)), Some(('a', Some(1))));
         assert_eq!((kept.on_count(3), kept.on_count(2)), (Err(PeerFault::CountAhead), Ok(())));
-        assert_eq!((freed(&mut kept), again(&mut kept)), (vec!['a'], vec![('b', 0)]));
+        assert_eq!((freed(&mut kept), again(&mut kept)), (vec!['a'], vec![('b', Some(0))]));
         assert_eq!(kept.on_count(4), Ok(()));
     }
 
@@ -267,14 +281,14 @@ mod tests {
         for _ in 0..3 {
             kept.on_link_lost();
             assert_eq!((kept.on_resume(2), freed(&mut kept)), (Ok(()), vec![]));
-            assert_eq!(again(&mut kept), [('a', 2), ('b', 0)]);
+            assert_eq!(again(&mut kept), [('a', Some(2)), ('b', None)]);
             assert!(!kept.has_again());
         }
         assert!(kept.push('c', 1));
         kept.on_link_lost();
         assert_eq!(
             (kept.on_resume(3), freed(&mut kept), again(&mut kept)),
-            (Ok(()), vec!['a'], vec![('b', 0), ('c', 0)])
+            (Ok(()), vec!['a'], vec![('b', Some(0)), ('c', None)])
         );
     }
 
