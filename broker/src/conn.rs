@@ -8,6 +8,7 @@ use laneway_proto::limits::TOPIC_ID_DYNAMIC_FIRST;
 use laneway_proto::session::Session;
 use laneway_proto::time::Instant;
 
+use crate::confirms::Confirms;
 use crate::counters::CloseReason;
 use crate::inbox::Inbox;
 use crate::intern::TopicIndex;
@@ -93,6 +94,8 @@ pub struct Conn {
     pub inbox: Inbox,
     /// What waits for it.
     pub outbox: Outbox,
+    /// What it is told of its publishes, if it understands that.
+    pub confirms: Option<Box<Confirms>>,
     /// Topics it publishes to.
     pub topics: TopicMap,
     /// Topics whose names it was told.
@@ -135,6 +138,7 @@ impl Conn {
             preface: Vec::new(),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
+            confirms: None,
             topics: TopicMap::default(),
             told: HashSet::new(),
             filters: Vec::new(),

@@ -72,6 +72,10 @@ pub struct Counters {
     pub messages_out: u64,
     /// Messages dropped instead of delivered, by `LossReason::index`; each is reported to its subscriber.
     pub dropped: Drops,
+    /// Publishes whose publisher wants to know when they are delivered.
+    pub confirms_asked: u64,
+    /// Of those, publishes that are not counted, because as many as may wait did.
+    pub confirms_uncounted: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// Sends handed to the kernel.

@@ -38,6 +38,12 @@ pub struct RunInfo {
     pub frames: u32,
     /// Messages.
     pub messages: u32,
+    /// The number of the first message.
+    pub seq_first: u32,
+    /// The number of the last message that is whole with the run; 0: none, or unnumbered.
+    pub seq_through: u32,
+    /// Sessions that must have received them before they are confirmed as delivered; 0: nobody wants to know.
+    pub receivers: u16,
     /// Milliseconds after which they are not sent any more; 0: as the subscription and the lane say; [`TTL_NEVER`]: never.
     pub ttl_ms: u32,
 }

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod boot;
 pub mod config;
+pub mod confirms;
 pub mod conn;
 pub mod counters;
 pub mod inbox;

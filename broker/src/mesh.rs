@@ -21,7 +21,7 @@ pub const SHARDS_MAX: u8 = crate::config::SHARDS_MAX as u8;
 /// Envelopes one link holds; more wait in the sender's own memory, which only control messages can cause.
 const LINK_ENVELOPES_MAX: usize = 1_024;
 /// Bytes in front of each run inside a chunk.
-pub const RECORD_BYTES: usize = 32;
+pub const RECORD_BYTES: usize = 36;
 /// Bytes of a chunk: room for the largest frame and its record, and for a run as large as an ingress buffer.
 pub const CHUNK_BYTES: usize = 68 * 1024;
 
@@ -69,6 +69,8 @@ pub enum Envelope {
         /// The publisher's connection on the receiving shard.
         publisher: Key,
     },
+    /// Sessions here have received publishes of yours that are to be confirmed.
+    Received(Vec<Receipt>),
     /// That outbox has drained.
     Unblock {
         /// The publisher's connection on the receiving shard.
@@ -87,11 +89,22 @@ pub enum Envelope {
     Drained,
 }
 
+/// One session has received one publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// The publisher's connection on the receiving shard.
+    pub publisher: Key,
+    /// The lane it published on.
+    pub lane: u8,
+    /// What the publish is known by there.
+    pub ticket: u32,
+}
+
 /// What stands in front of each run in a chunk.
 ///
 /// ```text
-///  0        4       8        12       16       24     25  28    32
-///  |  topic | bytes | frames | messages | origin slot, generation | lane | 0 | ttl |
+///  0        4       8        12       16                     24     25       26  28    32       36
+///  |  topic | bytes | frames | messages | origin slot, generation | lane | asks | 0 | ttl | ticket |
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
@@ -109,6 +122,8 @@ pub struct Record {
     pub lane: u8,
     /// Milliseconds, as in the run's description.
     pub ttl_ms: u32,
+    /// What the run is known by at its publisher, who wants to know when it is received; 0 for a part of a message.
+    pub ticket: Option<u32>,
 }
 
 impl Record {
@@ -119,7 +134,9 @@ impl Record {
             place.copy_from_slice(&word.to_le_bytes());
         }
         bytes[24] = self.lane;
+        bytes[25] = u8::from(self.ticket.is_some());
         bytes[28..32].copy_from_slice(&self.ttl_ms.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.ticket.unwrap_or(0).to_le_bytes());
         bytes
     }
 
@@ -135,6 +152,7 @@ impl Record {
             origin: Key { slot: word(16), generation: word(20) },
             lane: record[24],
             ttl_ms: word(28),
+            ticket: (record[25] != 0).then(|| word(32)),
         })
     }
 }

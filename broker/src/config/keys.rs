@@ -85,6 +85,7 @@ pub const KEYS: &[Key] = &[
     number("limits.partial_frame_ms_max", 10, HOUR_MS, |s| &mut s.limits.partial_frame_ms_max),
     number("limits.linger_ms_max", 0, 60_000, |s| &mut s.limits.linger_ms_max),
     number("limits.drain_ms_max", 0, HOUR_MS, |s| &mut s.limits.drain_ms_max),
+    number("limits.confirms_pending_max", 2, MIB, |s| &mut s.limits.confirms_pending_max),
     number("pools.ingress_buffer_bytes", 1_024, 64 * 1024, |s| &mut s.pools.shape.ingress_buffer_bytes),
     Key {
         name: "pools.ingress_buffers",

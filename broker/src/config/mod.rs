@@ -45,6 +45,8 @@ pub struct Limits {
     pub linger_ms_max: u32,
     /// How long a shutdown waits for outboxes to empty.
     pub drain_ms_max: u32,
+    /// Publishes of one session and lane that may wait to be confirmed as delivered; further ones are not counted.
+    pub confirms_pending_max: u32,
 }
 
 impl Limits {
@@ -150,6 +152,7 @@ impl Default for Settings {
                 partial_frame_ms_max: limits::PARTIAL_FRAME_MS_MAX_DEFAULT,
                 linger_ms_max: 1_000,
                 drain_ms_max: 5_000,
+                confirms_pending_max: 16_384,
             },
             lanes: LaneTable::STANDARD,
             pools: Pools {

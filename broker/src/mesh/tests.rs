@@ -10,7 +10,16 @@ const SHAPE: PoolShape = PoolShape {
 };
 
 fn record(bytes: u32) -> Record {
-    Record { topic: 70_000, bytes, frames: 1, messages: 2, origin: Key { slot: 3, generation: 4 }, lane: 5, ttl_ms: 6 }
+    Record {
+        topic: 70_000,
+        bytes,
+        frames: 1,
+        messages: 2,
+        origin: Key { slot: 3, generation: 4 },
+        lane: 5,
+        ttl_ms: 6,
+        ticket: Some(7),
+    }
 }
 
 fn pair(chunks_max: u32) -> (Mesh, Mesh) {

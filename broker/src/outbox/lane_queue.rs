@@ -115,7 +115,9 @@ impl LaneQueue {
                 return taken;
             }
             report(losses, front.topic, lane, way, pool);
-            taken += self.runs.take(room - taken.min(room), pool, &mut |piece, pool| way.put(lane, piece, pool));
+            let some = self.runs.take(room - taken.min(room), pool, &mut |piece, pool| way.put(lane, piece, pool));
+            way.wire.on_frames(lane, some.frames, some.mark);
+            taken += some.bytes;
             if way.is_full() {
                 return taken;
             }
@@ -173,7 +175,7 @@ impl LaneQueue {
     }
 
     fn queue(&mut self, frames: &Frames<'_>, common: Common, pool: &mut Pool) {
-        self.runs.push(frames.head, frames.pieces, common, frames.share, pool);
+        self.runs.push(frames, common, pool);
     }
 
     fn refuse(&mut self, frames: &Frames<'_>, lose: &mut impl FnMut(u32, LossReason, u32)) {

@@ -4,6 +4,7 @@
 //! priority acts on everything that is not yet in the kernel. What a queue drops is remembered and reported to the
 //! subscriber before the topic's next frame.
 
+pub mod counted;
 pub mod frames;
 pub mod kept;
 pub mod lane_queue;
@@ -22,6 +23,7 @@ use laneway_proto::lane::table::LaneTable;
 use laneway_proto::limits::LANES_MAX;
 use laneway_proto::time::Instant;
 
+use self::counted::{Counted, Mark, Marks};
 use self::frames::{FRONT_BYTES, Fragment, Shape, walk};
 use self::kept::KeptFrames;
 use self::lane_queue::LaneQueue;
@@ -76,6 +78,10 @@ pub struct Frames<'a> {
     pub whole: &'a [u8],
     /// Whether pieces are queued by reference.
     pub share: bool,
+    /// How many.
+    pub count: u32,
+    /// Whom to tell when all of them are received, if anybody wants to know.
+    pub mark: Option<Mark>,
 }
 
 /// The queues towards one peer.
@@ -146,7 +152,14 @@ impl Outbox {
             drops[reason.index()] += u64::from(messages);
             losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
         };
-        let overflow = queue.push(now, service, frames, pool, &mut lose);
+        let overflow = if frames.mark.is_none() {
+            queue.push(now, service, frames, pool, &mut lose)
+        } else {
+            // Only a session that counts, on a lane that keeps what it has, can be a receiver.
+            let counts = self.wire.counted().is_some() && lanes.reliable() & 1 << service.lane != 0;
+            let frames = Frames { mark: frames.mark.filter(|_| counts), ..*frames };
+            queue.push(now, service, &frames, pool, &mut lose)
+        };
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.set_ready(service.lane, true);
         }
@@ -292,6 +305,16 @@ impl Outbox {
         for lane in (1..LANES_MAX as u8).filter(|&lane| has_frames(&self.queues, self.kept.as_deref(), lane)) {
             scheduler.set_ready(lane, true);
         }
+    }
+
+    /// The peer counts what it receives; before its first frame.
+    pub fn count_frames(&mut self) {
+        self.wire.count_frames();
+    }
+
+    /// The peer has received `total` frames of `lane`: appends whom to tell.
+    pub fn take_received(&mut self, lane: u8, total: u64, out: &mut Vec<Mark>) -> Result<(), PeerFault> {
+        self.wire.counted().map_or(Ok(()), |counted| counted.on_count(lane, total, out))
     }
 
     /// A publisher was stopped because of a queue. False if it was stopped before.

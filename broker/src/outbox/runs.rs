@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use laneway_proto::frame::extensions::Src;
 use laneway_proto::time::Instant;
 
-use super::{FRONT_BYTES, Fragment, Shape, Tail};
+use super::{FRONT_BYTES, Fragment, Frames, Mark, Marks, Shape, Tail};
 use crate::pool::{Home, Piece, Pool};
 
 /// Never too late.
@@ -36,10 +36,23 @@ pub struct Common {
 struct Entry {
     piece: Piece,
     common: Common,
+    /// Frames that lie in it and, if its last one goes on in the next entries, in those; 0 in such an entry.
+    frames: u32,
+    /// The next of the queue's marks stands at the last of those frames.
+    marked: bool,
     /// Its first byte is a frame's first.
     starts: bool,
     /// Its last byte is a frame's last.
     ends: bool,
+}
+
+/// Frames that are queued together.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    common: Common,
+    frames: u32,
+    marked: bool,
+    share: bool,
 }
 
 /// The queue. Its front is always a frame's first byte; `bytes` is the sum of the entries' lengths; every entry holds one
@@ -55,6 +68,19 @@ pub struct Runs {
     entries_peak: u32,
     /// Times in a row that it ran empty without having needed its capacity.
     unused_times: u16,
+    /// Made when the first frame comes whose publisher wants to know what became of it.
+    marks: Option<Box<Marks>>,
+}
+
+/// Frames that left a queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Taken {
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many.
+    pub frames: u32,
+    /// Whom to tell when the last of them is received.
+    pub mark: Option<Mark>,
 }
 
 impl Runs {
@@ -68,14 +94,20 @@ impl Runs {
         self.queue.is_empty()
     }
 
-    /// Appends whole frames that lie in `head` and then in `pieces`: by reference if `share`, else copied. If there is
-    /// more than one part, they are one frame.
-    pub fn push(&mut self, head: &[u8], pieces: &[Piece], common: Common, share: bool, pool: &mut Pool) {
-        if let ([], [piece], false) = (head, pieces, share)
-            && self.extend(*piece, common, pool)
+    /// Appends whole frames: by reference if they say so, else copied.
+    pub fn push(&mut self, frames: &Frames<'_>, common: Common, pool: &mut Pool) {
+        let &Frames { head, pieces, share, count, mark, .. } = frames;
+        if let ([], [piece], false, None) = (head, pieces, share, mark)
+            && self.extend(*piece, count, common, pool)
         {
             return;
         }
+        let marked = mark.is_some_and(|mark| self.mark(mark, frames, pool));
+        self.put(head, pieces, Group { common, frames: count, marked, share }, pool);
+    }
+
+    fn put(&mut self, head: &[u8], pieces: &[Piece], group: Group, pool: &mut Pool) {
+        let Group { common, frames, marked, share } = group;
         let total = head.len() as u64 + pieces.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
         let mut seen = 0;
         let Self { queue, bytes, tail, entries_peak, .. } = self;
@@ -83,7 +115,8 @@ impl Runs {
             let starts = seen == 0;
             seen += u64::from(piece.len);
             *bytes += u64::from(piece.len);
-            append(queue, Entry { piece, common, starts, ends: seen == total }, pool);
+            let (frames, marked) = if starts { (frames, marked) } else { (0, false) };
+            append(queue, Entry { piece, common, frames, marked, starts, ends: seen == total }, pool);
             *entries_peak = (*entries_peak).max(queue.len() as u32);
         };
         tail.append(head, pool, &mut put);
@@ -98,15 +131,25 @@ impl Runs {
     }
 
     /// The usual way of a small run: copied behind the last one, as a part of its entry. False if it cannot be.
-    fn extend(&mut self, piece: Piece, common: Common, pool: &mut Pool) -> bool {
+    fn extend(&mut self, piece: Piece, count: u32, common: Common, pool: &mut Pool) -> bool {
         let Some(last) = self.queue.back_mut() else { return false };
-        let goes_on = last.starts && last.ends && last.common == common;
+        let goes_on = last.starts && last.ends && last.common == common && !last.marked;
         if !goes_on || !self.tail.extend(last.piece, piece, pool) {
             return false;
         }
         last.piece.len += piece.len;
+        last.frames += count;
         self.bytes += u64::from(piece.len);
         true
+    }
+
+    #[cold]
+    fn mark(&mut self, mark: Mark, frames: &Frames<'_>, pool: &Pool) -> bool {
+        let front = match frames.pieces {
+            [piece, ..] if frames.head.is_empty() => pool.piece(*piece),
+            _ => frames.head,
+        };
+        self.marks.get_or_insert_default().push(mark, front)
     }
 
     /// Topic and deadline of the frame in front.
@@ -115,29 +158,33 @@ impl Runs {
     }
 
     /// Moves whole frames of one entry to `put`, with their references: as many as fit into `bytes_max`, at least one.
-    /// Returns their bytes.
-    pub fn take(&mut self, bytes_max: u64, pool: &mut Pool, put: &mut impl FnMut(Piece, &mut Pool)) -> u64 {
-        let Some(front) = self.queue.front_mut() else { return 0 };
-        let mut taken = 0;
+    pub fn take(&mut self, bytes_max: u64, pool: &mut Pool, put: &mut impl FnMut(Piece, &mut Pool)) -> Taken {
+        let mut taken = Taken::default();
+        let Some(front) = self.queue.front_mut() else { return taken };
         if u64::from(front.piece.len) > bytes_max {
-            let fit = whole_frames(front.piece, bytes_max, pool);
+            let (fit, frames) = whole_frames(front.piece, bytes_max, pool);
             if fit < front.piece.len {
                 pool.retain(front.piece.buf);
                 put(Piece { len: fit, ..front.piece }, pool);
                 front.piece.start += fit;
                 front.piece.len -= fit;
+                front.frames -= frames;
                 self.bytes -= u64::from(fit);
-                return u64::from(fit);
+                return Taken { bytes: u64::from(fit), frames, mark: None };
             }
         }
         while let Some(entry) = self.queue.pop_front() {
-            taken += u64::from(entry.piece.len);
+            taken.bytes += u64::from(entry.piece.len);
+            taken.frames += entry.frames;
+            if entry.marked {
+                taken.mark = self.marks.as_mut().and_then(|marks| marks.pop());
+            }
             put(entry.piece, pool);
             if entry.ends {
                 break;
             }
         }
-        self.bytes -= taken;
+        self.bytes -= taken.bytes;
         if self.queue.is_empty() {
             self.on_empty(pool);
         }
@@ -179,11 +226,13 @@ impl Runs {
         self.tail.close(pool);
         let old = std::mem::take(&mut self.queue);
         self.bytes = 0;
-        let mut parts = Vec::new();
-        for Entry { piece, common, ends, .. } in old {
+        let (mut parts, mut group) = (Vec::new(), None);
+        for Entry { piece, common, frames, marked, ends, .. } in old {
             parts.push(piece);
+            let first = *group.get_or_insert(Group { common, frames, marked, share: false });
             if ends {
-                self.push(&[], &parts, common, false, pool);
+                self.put(&[], &parts, first, pool);
+                group = None;
                 parts.drain(..).for_each(|piece| pool.release(piece.buf));
             }
         }
@@ -196,6 +245,7 @@ impl Runs {
             pool.release(entry.piece.buf);
         }
         self.bytes = 0;
+        self.marks = None;
         self.on_empty(pool);
     }
 
@@ -228,9 +278,22 @@ impl Runs {
         Shape::of(&front[..have])
     }
 
+    /// Drops the frame in front, which has so many bytes. Those it is marked together with are then not received in full.
     fn advance(&mut self, mut bytes: u32, pool: &mut Pool) {
         self.bytes -= u64::from(bytes);
+        let mut left = 0;
+        if let Some(front) = self.queue.front() {
+            left = front.frames - 1;
+            if front.marked {
+                self.marks.as_mut().and_then(|marks| marks.pop());
+            }
+        }
+        // Whether the entry in front holds frames that were queued together with this one.
+        let mut same = true;
         while let Some(front) = self.queue.front_mut() {
+            if same {
+                (front.frames, front.marked) = (left, false);
+            }
             if bytes < front.piece.len {
                 front.piece.start += bytes;
                 front.piece.len -= bytes;
@@ -238,6 +301,7 @@ impl Runs {
                 return;
             }
             bytes -= front.piece.len;
+            same = !front.ends;
             pool.release(front.piece.buf);
             self.queue.pop_front();
         }
@@ -268,9 +332,10 @@ fn append(queue: &mut VecDeque<Entry>, entry: Entry, pool: &mut Pool) {
             if last.piece.buf == entry.piece.buf
                 && last.piece.start + last.piece.len == entry.piece.start
                 && last.common == entry.common
-                && (if entry.starts { last.starts } else { !last.ends }) =>
+                && (if entry.starts { last.starts && !last.marked && !entry.marked } else { !last.ends }) =>
         {
             last.piece.len += entry.piece.len;
+            last.frames += entry.frames;
             last.ends = entry.ends;
             pool.release(entry.piece.buf);
         }
@@ -283,23 +348,24 @@ fn append(queue: &mut VecDeque<Entry>, entry: Entry, pool: &mut Pool) {
     }
 }
 
-/// Bytes of the whole frames at the front of a range that fit into `bytes_max`, at least those of the first; the range's
+/// Bytes and number of the whole frames at the front of a range that fit into `bytes_max`, at least the first; the range's
 /// length if its last frame would be divided.
-fn whole_frames(piece: Piece, bytes_max: u64, pool: &Pool) -> u32 {
+fn whole_frames(piece: Piece, bytes_max: u64, pool: &Pool) -> (u32, u32) {
     let bytes = pool.piece(piece);
-    let mut at = 0;
+    let (mut at, mut frames) = (0, 0);
     while let Some([l0, l1]) = bytes.get(at..at + 2) {
         let next = at + usize::from(u16::from_le_bytes([*l0, *l1]));
         if next > bytes.len() {
             // A frame that goes on in the next entry.
-            return if at == 0 { piece.len } else { at as u32 };
+            break;
         }
         if at > 0 && next as u64 > bytes_max {
             break;
         }
         at = next;
+        frames += 1;
     }
-    if at == 0 { piece.len } else { at as u32 }
+    if at == 0 { (piece.len, frames) } else { (at as u32, frames) }
 }
 
 #[cfg(test)]

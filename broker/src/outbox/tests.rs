@@ -20,6 +20,12 @@ fn frame(topic: u32, lane: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+fn frames_in(bytes: &[u8]) -> u32 {
+    let mut frames = 0;
+    walk(bytes, |_, _| frames += 1);
+    frames
+}
+
 const fn service(lane: u8, policy: Policy, bytes_max: u32) -> Service {
     Service { lane, policy, bytes_max, ttl_ms: 0 }
 }
@@ -38,7 +44,12 @@ impl Bench {
     }
 
     fn push(&mut self, service: &Service, topic: u32, bytes: &[u8]) -> bool {
-        let frames = Frames { topic, head: bytes, pieces: &[], whole: bytes, share: false };
+        self.push_with(service, topic, bytes, None)
+    }
+
+    fn push_with(&mut self, service: &Service, topic: u32, bytes: &[u8], mark: Option<Mark>) -> bool {
+        let count = frames_in(bytes);
+        let frames = Frames { topic, head: bytes, pieces: &[], whole: bytes, share: false, count, mark };
         self.outbox.push(self.now, service, &frames, &LaneTable::STANDARD, &mut self.pool, &mut self.drops)
     }
 
@@ -217,6 +228,29 @@ fn a_report_that_is_due_waits_for_the_end_of_the_send_before_it() {
     assert_eq!(bench.outbox.poll_timeout(), Some(Instant(1_000_000_000)));
     let sent = bench.send_all();
     assert_eq!((lost(&sent[0]).map(|lost| lost.count), sent.len()), (Some(1), 2));
+}
+
+#[test]
+fn a_publish_is_received_when_the_peer_has_counted_its_last_frame_and_reports_of_losses_count() {
+    let mut bench = Bench::new();
+    let mark = |ticket| Mark { publisher: Feeder { shard: 1, key: Key { slot: 2, generation: 3 } }, lane: 2, ticket };
+    let (command, lossy) = (service(1, Policy::DropNewest, 50), service(4, Policy::DropOldest, 1_000));
+    bench.outbox.count_frames();
+    for ticket in 1..=4 {
+        let run = [frame(70_000, 1, &[1]), frame(70_000, 1, &[2])].concat();
+        bench.push_with(&command, 70_000, &run, Some(mark(ticket)));
+    }
+    bench.push_with(&lossy, 70_000, &frame(70_000, 4, &[3]), Some(mark(9)));
+    let sent = bench.send_all();
+    assert_eq!(sent.iter().filter(|frame| frame[8] == 1).count(), 5, "two runs, and a report of two others");
+    let mut told = Vec::new();
+    for (lane, total) in [(1, 2), (1, 3), (1, 5), (4, 1)] {
+        bench.outbox.take_received(lane, total, &mut told).expect("so many were sent");
+        told.push(mark(0));
+    }
+    let tickets: Vec<u32> = told.iter().map(|mark| mark.ticket).collect();
+    assert_eq!(tickets, [0, 1, 0, 2, 0, 0], "the report is the first frame; a lane that loses confirms nothing");
+    assert_eq!(bench.outbox.take_received(1, 6, &mut told), Err(PeerFault::CountAhead));
 }
 
 proptest! {

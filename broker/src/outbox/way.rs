@@ -14,16 +14,17 @@ pub struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Puts whole frames of `lane`, or the next part of some, on the link. Takes over the caller's reference.
+    /// Puts whole frames of `lane`, or the next part of some, on the link; the caller numbers them. Takes over its reference.
     pub fn put(&mut self, lane: u8, piece: Piece, pool: &mut Pool) {
         keep(&mut self.kept, lane, piece, pool);
         self.wire.push(piece, pool);
     }
 
-    /// Puts a copy of whole frames of `lane` on the link.
+    /// Puts a copy of one frame of `lane` on the link.
     pub fn put_copy(&mut self, lane: u8, bytes: &[u8], pool: &mut Pool) {
         let Self { wire, kept } = self;
         wire.push_copy_seen(bytes, pool, &mut |piece, pool| keep(kept, lane, piece, pool));
+        wire.on_frames(lane, 1, None);
     }
 
     /// Whether the next send is as long as a send may be.

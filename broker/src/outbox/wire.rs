@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Tail;
+use super::{Counted, Mark, Tail};
 use crate::io::SEND_PIECES_MAX;
 use crate::pool::{Piece, Pool};
 
@@ -19,6 +19,8 @@ pub struct Wire {
     tail: Tail,
     /// Bytes handed to the door and not answered yet.
     in_flight: Option<u64>,
+    /// The frames' numbers, if the peer counts what it receives.
+    counted: Option<Box<Counted>>,
 }
 
 impl Wire {
@@ -59,6 +61,23 @@ impl Wire {
     /// Appends a range and takes over the caller's reference.
     pub fn push(&mut self, piece: Piece, pool: &mut Pool) {
         push(&mut self.queue, &mut self.bytes, piece, pool);
+    }
+
+    /// Frames of a lane are numbered from now on: the peer will say how many it has received.
+    pub fn count_frames(&mut self) {
+        self.counted.get_or_insert_default();
+    }
+
+    /// The frames' numbers, if the peer counts what it receives.
+    pub fn counted(&mut self) -> Option<&mut Counted> {
+        self.counted.as_deref_mut()
+    }
+
+    /// What was pushed last was so many frames of `lane`; `mark` stands at the last of them.
+    pub fn on_frames(&mut self, lane: u8, frames: u32, mark: Option<Mark>) {
+        if let Some(counted) = &mut self.counted {
+            counted.on_frames(lane, frames, mark);
+        }
     }
 
     /// The pieces for the next send, from the front. Marks a send as in flight unless there is nothing to send.

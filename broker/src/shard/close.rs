@@ -42,6 +42,8 @@ impl<I: Io> Shard<I> {
         if conn.closing.is_some() {
             return;
         }
+        self.tell_confirms(key, true);
+        let Some(conn) = self.conns.at_mut(key) else { return };
         conn.closing = Some(Closing { reason, until, finished_sending: false });
         conn.session.on_closing();
         conn.inbox.clear(self.io.pool_mut());

@@ -14,6 +14,7 @@ use laneway_proto::topic;
 
 use super::Shard;
 use crate::access;
+use crate::confirms::Confirms;
 use crate::counters::CloseReason;
 use crate::io::Io;
 use crate::mesh::Envelope;
@@ -90,6 +91,13 @@ impl<I: Io> Shard<I> {
                 return Ok(());
             }
         }
+        if hello.features & (feature::CONFIRM | feature::RESUME) != 0 {
+            conn.outbox.count_frames();
+        }
+        if hello.features & feature::CONFIRM != 0 {
+            let pending_max = self.settings.limits.confirms_pending_max;
+            conn.confirms = Some(Box::new(Confirms::new(self.settings.lanes.reliable(), pending_max)));
+        }
         self.sessions_made += 1;
         self.counters.welcomed += 1;
         let session = self.sessions_made << 8 | u32::from(self.mesh.shard());
@@ -110,7 +118,7 @@ impl<I: Io> Shard<I> {
             }),
             clock_ns: self.now().0,
             network_id: self.settings.network_id.clone(),
-            features: feature::BATCH | feature::FRAGMENTS,
+            features: feature::BATCH | feature::FRAGMENTS | feature::CONFIRM,
             ..Welcome::default()
         };
         self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());

@@ -6,6 +6,7 @@ use crate::intern::TopicIndex;
 use crate::io::Io;
 use crate::mesh::{Envelope, RECORD_BYTES, Record};
 use crate::outbox::Feeder;
+use crate::outbox::counted::Mark;
 use crate::pool::Piece;
 use crate::router::{SubOptions, Subscriber};
 use crate::slab::Key;
@@ -41,6 +42,7 @@ impl<I: Io> Shard<I> {
                     self.stop_receiving(publisher);
                 }
             }
+            Envelope::Received(receipts) => receipts.into_iter().for_each(|receipt| self.on_receipt(receipt)),
             Envelope::Unblock { publisher } => self.unblock_local(publisher),
             Envelope::Connection(handover) if self.drain.is_some() => self.io.close(handover.socket),
             Envelope::Connection(handover) => self.own(handover),
@@ -65,9 +67,14 @@ impl<I: Io> Shard<I> {
                 bytes: record.bytes,
                 frames: record.frames,
                 messages: record.messages,
+                seq_first: 0,
+                seq_through: 0,
+                receivers: 0,
                 ttl_ms: record.ttl_ms,
             };
-            self.deliver_here(None, &info, Body { head: &[], pieces: &[piece] });
+            let publisher = Feeder { shard: from, key: record.origin };
+            let mark = record.ticket.map(|ticket| Mark { publisher, lane: record.lane, ticket });
+            self.deliver_here(None, &info, Body { head: &[], pieces: &[piece] }, mark);
             self.stop_remote_if_full(from, record.origin, &info);
         }
         self.io.pool_mut().release(buf);

@@ -12,6 +12,7 @@ use crate::inbox::{RunInfo, TTL_NEVER};
 use crate::intern::TopicIndex;
 use crate::io::Io;
 use crate::mesh::Record;
+use crate::outbox::counted::Mark;
 use crate::outbox::{Feeder, Frames, Service};
 use crate::pool::{Piece, Pool};
 use crate::router::SubOptions;
@@ -42,7 +43,8 @@ impl<I: Io> Shard<I> {
         self.counters.runs += 1;
         self.counters.frames_in += u64::from(info.frames);
         self.counters.messages_in += u64::from(info.messages);
-        self.deliver_here(Some(origin), info, body);
+        let mark = if info.receivers == 0 { None } else { self.track(origin, info) };
+        self.deliver_here(Some(origin), info, body, mark);
         let Self { router, mesh, io, counters, .. } = self;
         let Some(route) = router.route(info.topic) else { return Flow::Passed };
         if route.targets.is_empty() && route.shards == 0 {
@@ -56,6 +58,7 @@ impl<I: Io> Shard<I> {
             origin,
             lane: info.lane,
             ttl_ms: info.ttl_ms,
+            ticket: mark.map(|mark| mark.ticket),
         };
         for shard in bits(route.shards) {
             mesh.push_run(shard, &record, body.head, body.pieces, io.pool_mut());
@@ -103,8 +106,9 @@ impl<I: Io> Shard<I> {
         self.arm_slot_timer(slot);
     }
 
-    /// Puts a run into the outboxes of local subscribers. `origin` is the publisher if it is local, too.
-    pub(super) fn deliver_here(&mut self, origin: Option<Key>, info: &RunInfo, body: Body<'_>) {
+    /// Puts a run into the outboxes of local subscribers. `origin` is the publisher if it is local, too; `mark` says whom to
+    /// tell when the run is received.
+    pub(super) fn deliver_here(&mut self, origin: Option<Key>, info: &RunInfo, body: Body<'_>, mark: Option<Mark>) {
         let now = self.now();
         let Self { router, conns, io, counters, dirty, settings, gathered, overflowed, .. } = self;
         let Some(route) = router.route(info.topic) else { return };
@@ -114,7 +118,8 @@ impl<I: Io> Shard<I> {
                 .pieces
                 .first()
                 .is_some_and(|piece| !pool.pressed(pool.home(piece.buf), settings.pools.mesh_chunks_max));
-        let all = Frames { topic: info.topic.wire(), head: body.head, pieces: body.pieces, whole: &[], share };
+        let (topic, count) = (info.topic.wire(), info.frames);
+        let all = Frames { topic, head: body.head, pieces: body.pieces, whole: &[], share, count, mark };
         for target in &mut route.targets {
             if target.options.no_echo && origin.is_some_and(|origin| origin.slot == target.slot) {
                 continue;

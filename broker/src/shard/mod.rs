@@ -1,11 +1,13 @@
 //! One shard: the parts it owns by value, and the order of steps in a turn.
 //!
 //! Each step is a file: `accept`, `receive`, `deliver`, `cross` (mail from other shards), `command` (control messages),
-//! `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`, `drain`.
+//! `confirm` (what publishers are told), `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`,
+//! `drain`.
 
 mod accept;
 mod close;
 mod command;
+mod confirm;
 mod cross;
 mod deliver;
 mod drain;
@@ -27,8 +29,9 @@ use crate::counters::Counters;
 use crate::inbox::Partial;
 use crate::intern::Intern;
 use crate::io::{Completion, Io, ListenerId, Wait};
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, Receipt};
 use crate::outbox::Feeder;
+use crate::outbox::counted::Mark;
 use crate::router::Router;
 use crate::slab::{Key, Slab};
 use crate::timers::Timers;
@@ -104,6 +107,12 @@ pub struct Shard<I: Io> {
     unblocked: Vec<Feeder>,
     /// A run in one piece of memory, for queues that look at single frames; reused.
     gathered: Vec<u8>,
+    /// Publishes that a peer has just counted; reused.
+    received: Vec<Mark>,
+    /// Receipts on their way to the publishers of other shards.
+    receipts: HashMap<u8, Vec<Receipt>>,
+    /// Publishers to tell what was delivered.
+    confirming: Vec<Key>,
     /// Sessions that end because their queue had no room.
     overflowed: Vec<u32>,
     /// Readers that have just stopped a publisher of another shard, until their timers are set.
@@ -147,6 +156,9 @@ impl<I: Io> Shard<I> {
             resumable: VecDeque::with_capacity(LISTS_CAPACITY),
             unblocked: Vec::with_capacity(LISTS_CAPACITY),
             gathered: Vec::new(),
+            received: Vec::new(),
+            receipts: HashMap::new(),
+            confirming: Vec::new(),
             overflowed: Vec::new(),
             blocked: Vec::with_capacity(LISTS_CAPACITY),
             mesh_waiters: Vec::with_capacity(LISTS_CAPACITY),
@@ -183,8 +195,10 @@ impl<I: Io> Shard<I> {
         self.retry_mesh_waiters();
         self.resume_publishers();
         self.feed_waiting();
+        self.flush_confirms();
         self.flush();
         self.send_chunks_home();
+        self.post_receipts();
         self.flush_mesh();
         Ok(self.progress_drain())
     }

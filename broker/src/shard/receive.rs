@@ -1,6 +1,8 @@
 //! Bytes from peers: frame borders are found in the buffer they arrived in, and runs of frames leave from there.
 
 use laneway_proto::error::{CloseCode, PeerFault};
+use laneway_proto::frame::confirm::CONFIRM_FRAME_BYTES_MAX;
+use laneway_proto::frame::count::COUNT_FRAME_BYTES_MAX;
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::framing::length::{self, Front};
@@ -20,6 +22,8 @@ use crate::slab::Key;
 
 /// Spare memory for split frames kept at most.
 const PARTIALS_KEPT: usize = 64;
+
+const _: () = assert!(CONFIRM_FRAME_BYTES_MAX <= COUNT_FRAME_BYTES_MAX, "one place fits both");
 
 /// How far a piece was worked through.
 enum Progress {
@@ -191,13 +195,17 @@ impl<I: Io> Shard<I> {
                 let topic = conn.topics.at(header.topic).ok_or(PeerFault::TopicUndeclared)?;
                 let limit = self.settings.limits.message_bytes_max;
                 let run = run::take_run(bytes, &header, topic.wire(), FRAME_BYTES_MAX, limit)?;
+                let Asked { ttl_ms, receivers } = Asked::of(&header, bytes);
                 let info = RunInfo {
                     topic,
                     lane: header.lane,
                     bytes: run.bytes as u32,
                     frames: run.frames,
                     messages: run.messages,
-                    ttl_ms: ttl_ms_of(&header, bytes),
+                    seq_first: header.seq,
+                    seq_through: run.seq_through,
+                    receivers,
+                    ttl_ms,
                 };
                 Ok(self.deliver_in_place(key, info, rest))
             }
@@ -224,6 +232,9 @@ impl<I: Io> Shard<I> {
         match flow {
             Flow::Passed => {
                 conn.inbox.stalled = None;
+                if conn.confirms.is_some() {
+                    self.note_accepted(key, &info);
+                }
                 Progress::Taken(info.bytes)
             }
             Flow::Stopped => {
@@ -264,7 +275,8 @@ impl<I: Io> Shard<I> {
             Some(_) | None => partial.head(),
         };
         let messages = run::check_data_frame(&header, front, self.settings.limits.message_bytes_max)?;
-        let ttl_ms = ttl_ms_of(&header, front);
+        let Asked { ttl_ms, receivers } = Asked::of(&header, front);
+        let seq_through = run::seq_through(&header, front);
         let named = topic.wire().to_le_bytes();
         match first {
             Some(piece) if partial.head().is_empty() => {
@@ -273,7 +285,17 @@ impl<I: Io> Shard<I> {
             }
             Some(_) | None => partial.head_mut()[4..8].copy_from_slice(&named),
         }
-        let info = RunInfo { topic, lane: header.lane, bytes: u32::from(header.len), frames: 1, messages, ttl_ms };
+        let info = RunInfo {
+            topic,
+            lane: header.lane,
+            bytes: u32::from(header.len),
+            frames: 1,
+            messages,
+            seq_first: header.seq,
+            seq_through,
+            receivers,
+            ttl_ms,
+        };
         self.deliver_partial(key, info);
         Ok(())
     }
@@ -289,6 +311,7 @@ impl<I: Io> Shard<I> {
         }
         if flow == Flow::Passed {
             self.recycle_partial(key);
+            self.note_accepted(key, &info);
         }
         flow
     }
@@ -331,7 +354,19 @@ impl<I: Io> Shard<I> {
                 self.push_control_bytes(key, &pong.encode());
                 Ok(())
             }
-            Step::Pong | Step::Skip | Step::Lost | Step::Credit | Step::Count | Step::Confirm => Ok(()),
+            Step::Count | Step::Confirm => {
+                // One byte more than such a frame may have, so that a longer one is found to be one.
+                let mut hot = [0; COUNT_FRAME_BYTES_MAX + 1];
+                let frame = match bytes {
+                    FrameBytes::Pooled(piece) => self.io.pool().piece(piece),
+                    FrameBytes::Copied(bytes) => bytes,
+                };
+                let len = frame.len().min(hot.len());
+                hot[..len].copy_from_slice(&frame[..len]);
+                let body = &hot[HEADER_BYTES..len];
+                if step == Step::Count { self.on_count(key, body) } else { self.on_given_up(key, body) }
+            }
+            Step::Pong | Step::Skip | Step::Lost | Step::Credit => Ok(()),
             Step::Reject(_) => {
                 self.counters.frames_rejected += 1;
                 Ok(())
@@ -364,17 +399,28 @@ enum FrameBytes<'a> {
     Copied(&'a [u8]),
 }
 
-/// The time to live a checked frame's publisher gave it, as [`RunInfo`] has it.
-fn ttl_ms_of(header: &Header, frame: &[u8]) -> u32 {
-    if !header.flags.has(Flags::XHDR) {
-        return 0;
-    }
-    let whole = frame.len().min(usize::from(header.len));
-    let extensions = Extensions::decode(header.flags, &frame[HEADER_BYTES..whole]);
-    let options = extensions.ok().and_then(|(extensions, _)| Some(extensions.xhdr?.options()));
-    match options.and_then(|options| options.ttl_ms) {
-        None => 0,
-        Some(0) => TTL_NEVER,
-        Some(ttl_ms) => ttl_ms,
+/// What a frame's publisher asks for, as [`RunInfo`] has it.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    ttl_ms: u32,
+    receivers: u16,
+}
+
+impl Asked {
+    /// Of a checked frame.
+    fn of(header: &Header, frame: &[u8]) -> Self {
+        if header.flags.0 & (Flags::SRC.0 | Flags::XHDR.0) == 0 {
+            return Self::default();
+        }
+        let whole = frame.len().min(usize::from(header.len));
+        let Ok((extensions, _)) = Extensions::decode(header.flags, &frame[HEADER_BYTES..whole]) else {
+            return Self::default();
+        };
+        let ttl_ms = match extensions.xhdr.and_then(|xhdr| xhdr.options().ttl_ms) {
+            None => 0,
+            Some(0) => TTL_NEVER,
+            Some(ttl_ms) => ttl_ms,
+        };
+        Self { ttl_ms, receivers: extensions.receivers_wanted() }
     }
 }

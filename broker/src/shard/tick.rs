@@ -28,6 +28,7 @@ impl<I: Io> Shard<I> {
             conn.session.on_partial(now, false);
         }
         let report_is_due = conn.outbox.poll_timeout().is_some_and(|at| at <= now);
+        let confirm_is_due = confirm_deadline(conn).is_some_and(|at| at <= now);
         if let Some(closing) = conn.closing {
             if closing.until <= now {
                 // Its last completions come by themselves; a timer for a moment that is over would be due again at once.
@@ -41,6 +42,9 @@ impl<I: Io> Shard<I> {
         }
         if report_is_due {
             self.mark_dirty(key);
+        }
+        if confirm_is_due {
+            self.list_confirms(key);
         }
         self.arm_timer(key);
     }
@@ -62,12 +66,18 @@ impl<I: Io> Shard<I> {
             Some(closing) => [Some(closing.until), report, None],
             None => [conn.session.poll_timeout(), block_deadline(conn, block_ms_max), report],
         };
-        let Some(earliest) = deadlines.into_iter().flatten().min() else { return };
+        // The same of what it is told.
+        let confirm = confirm_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
+        let Some(earliest) = deadlines.into_iter().chain([confirm]).flatten().min() else { return };
         if conn.timer_at.is_none_or(|set| earliest < set) {
             conn.timer_at = Some(earliest);
             self.timers.set(earliest, key);
         }
     }
+}
+
+fn confirm_deadline(conn: &Conn) -> Option<Instant> {
+    conn.confirms.as_ref().and_then(|confirms| confirms.poll_timeout())
 }
 
 fn block_deadline(conn: &Conn, block_ms_max: u32) -> Option<Instant> {

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use laneway_proto::control::{Answer, Body, Control, Goodbye, Hello, Reject, Welcome};
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::batch::Messages;
+use laneway_proto::frame::confirm::{self, Confirm};
 use laneway_proto::frame::extensions::{Extensions, Src};
 use laneway_proto::frame::fragment::{Assembly, Progress};
 use laneway_proto::frame::ping::{Ping, Pong};
@@ -52,6 +53,8 @@ pub enum Event {
     Answer(u32, Answer),
     /// The answer to a PING.
     Pong(Pong),
+    /// How far publishes are accepted or delivered.
+    Confirm(Vec<Confirm>),
     /// The broker is about to close.
     Goodbye(Goodbye),
     /// The broker closed its side, behind whole frames.
@@ -332,6 +335,10 @@ impl Peer {
         match header.kind {
             Kind::PUB | Kind::BATCH => self.on_data(header, body),
             Kind::CTRL => self.on_control(Control::decode_body(body).expect("the broker's control messages decode")),
+            Kind::CONFIRM => {
+                let confirms = confirm::decode(body).expect("the broker confirms something").collect();
+                self.queue.push_back(Event::Confirm(confirms));
+            }
             Kind::PONG => self.queue.push_back(Event::Pong(Pong::decode(body).expect("a PONG is 24 bytes"))),
             other => panic!("a broker does not send {other:?}"),
         }

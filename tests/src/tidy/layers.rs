@@ -10,7 +10,7 @@ pub const LAYERS: &[&[&str]] = &[
     &["slab", "counters", "intern"],
     &["pool", "timers"],
     &["config", "io", "router"],
-    &["access", "inbox", "mesh", "outbox", "transport"],
+    &["access", "confirms", "inbox", "mesh", "outbox", "transport"],
     &["conn"],
     &["shard"],
     &["metrics", "admin"],

@@ -60,7 +60,7 @@ impl Bench {
         });
         let pieces = held.as_slice();
         let head = if held.is_some() { &[][..] } else { &bytes };
-        let frames = Frames { topic: TOPIC, head, pieces, whole: &bytes, share };
+        let frames = Frames { topic: TOPIC, head, pieces, whole: &bytes, share, count, mark: None };
         assert!(!outbox.push(Instant(0), &service, &frames, &LaneTable::STANDARD, pool, &mut self.drops));
         held.into_iter().for_each(|piece| pool.release(piece.buf));
     }

@@ -13,35 +13,48 @@ fn frame(payload: usize, value: u8) -> Vec<u8> {
     bytes
 }
 
-fn taken(runs: &mut Runs, bytes_max: u64, pool: &mut Pool) -> Vec<u8> {
+fn frames<'a>(head: &'a [u8], pieces: &'a [Piece], share: bool, count: u32) -> Frames<'a> {
+    Frames { topic: 70_000, head, pieces, whole: &[], share, count, mark: None }
+}
+
+fn mark(ticket: u32) -> Mark {
+    use crate::outbox::Feeder;
+    use crate::slab::Key;
+    Mark { publisher: Feeder { shard: 0, key: Key { slot: 0, generation: 0 } }, lane: 4, ticket }
+}
+
+fn taken(runs: &mut Runs, bytes_max: u64, pool: &mut Pool) -> (Vec<u8>, Taken) {
     let mut bytes = Vec::new();
-    let count = runs.take(bytes_max, pool, &mut |piece, pool| {
+    let taken = runs.take(bytes_max, pool, &mut |piece, pool| {
         bytes.extend_from_slice(pool.piece(piece));
         pool.release(piece.buf);
     });
-    assert_eq!(count, bytes.len() as u64);
-    bytes
+    assert_eq!(taken.bytes, bytes.len() as u64);
+    (bytes, taken)
 }
 
 proptest! {
-    /// Frames in one part or several, shared or copied, are taken and dropped as from a list of frames.
+    /// Frames in one part or several, shared or copied, are taken, counted and dropped as from a list of frames; a mark
+    /// comes with the last frame of its run, unless one of them was dropped.
     #[test]
     fn it_behaves_like_a_list_of_frames(
         steps in prop::collection::vec((0u8..4, 0usize..150, any::<bool>(), 0usize..6, 1u64..600), 1..80),
     ) {
         let mut pool = Pool::new(SHAPE);
         let mut runs = Runs::default();
-        let mut model: VecDeque<Vec<u8>> = VecDeque::new();
+        let mut model: VecDeque<(Vec<u8>, u32)> = VecDeque::new();
         let mut value = 0;
+        let (mut run, mut spoilt) = (0, Vec::new());
         for (what, payload, share, cuts, bytes_max) in steps {
             match what {
                 // A run of several frames in one part, or one frame in several parts.
                 0 | 1 => {
                     let count = if what == 0 { cuts + 1 } else { 1 };
                     let mut bytes = Vec::new();
+                    run += 1;
                     for _ in 0..count {
                         value = u8::wrapping_add(value, 1);
-                        model.push_back(frame(payload, value));
+                        model.push_back((frame(payload, value), run));
                         bytes.extend(frame(payload, value));
                     }
                     let head = if what == 0 { 0 } else { (cuts * 7).min(bytes.len()) };
@@ -52,23 +65,32 @@ proptest! {
                     let all = Piece { buf, start: head as u32, len: (bytes.len() - head) as u32 };
                     let parts = [Piece { len: half as u32, ..all }, Piece { start: all.start + half as u32, len: all.len - half as u32, ..all }];
                     let pieces: Vec<Piece> = match what { 0 => vec![all], _ => parts.into_iter().filter(|part| part.len > 0).collect() };
-                    runs.push(&bytes[..head], &pieces, COMMON, share, &mut pool);
+                    let mark = run.is_multiple_of(3).then(|| mark(run));
+                    let run = Frames { mark, ..frames(&bytes[..head], &pieces, share, count as u32) };
+                    runs.push(&run, COMMON, &mut pool);
                     pool.release(buf);
                 }
                 2 => {
                     let dropped = runs.drop_front(&mut pool);
-                    prop_assert_eq!(dropped, model.pop_front().map(|_| (70_000, 1)));
+                    let gone = model.pop_front();
+                    spoilt.extend(gone.as_ref().map(|(_, run)| *run));
+                    prop_assert_eq!(dropped, gone.map(|_| (70_000, 1)));
                 }
                 _ => {
-                    let bytes = taken(&mut runs, bytes_max, &mut pool);
-                    let mut wanted = Vec::new();
+                    let (bytes, taken) = taken(&mut runs, bytes_max, &mut pool);
+                    let (mut wanted, mut count, mut last) = (Vec::new(), 0, 0);
                     while wanted.len() < bytes.len() {
-                        wanted.extend(model.pop_front().expect("as many frames"));
+                        let (frame, run) = model.pop_front().expect("as many frames");
+                        wanted.extend(frame);
+                        (count, last) = (count + 1, run);
                     }
-                    prop_assert_eq!(&bytes, &wanted, "whole frames, in order");
+                    prop_assert_eq!((&bytes, taken.frames), (&wanted, count), "whole frames, in order");
+                    let over = last > 0 && model.front().is_none_or(|(_, next)| *next != last);
+                    let told = over && last.is_multiple_of(3) && !spoilt.contains(&last);
+                    prop_assert_eq!(taken.mark.map(|mark| mark.ticket), told.then_some(last));
                 }
             }
-            prop_assert_eq!(runs.bytes(), model.iter().map(|frame| frame.len() as u64).sum::<u64>());
+            prop_assert_eq!(runs.bytes(), model.iter().map(|(frame, _)| frame.len() as u64).sum::<u64>());
             prop_assert_eq!(runs.is_empty(), model.is_empty());
         }
         runs.clear(&mut pool);
@@ -95,7 +117,7 @@ fn a_message_of_which_a_fragment_is_dropped_is_one_loss_whatever_becomes_of_the_
     let parts =
         [fragment(0, 4, a), fragment(1, 4, a), fragment(0, 2, b), fragment(2, 4, a), fragment(3, 4, a), frame(0, 0)];
     for part in &parts {
-        runs.push(part, &[], COMMON, false, &mut pool);
+        runs.push(&frames(part, &[], false, 1), COMMON, &mut pool);
     }
     assert_eq!(runs.drop_front(&mut pool), Some((70_000, 1)), "both fragments in front go as one message");
     assert_eq!(runs.drop_front(&mut pool), Some((70_000, 1)), "the other message");
@@ -115,7 +137,7 @@ fn copied_runs_of_another_topic_or_deadline_stay_apart() {
     let piece = Piece { buf, start: 0, len: bytes.len() as u32 };
     let all = [COMMON, COMMON, Common { topic: 70_001, ..COMMON }, Common { deadline: Instant(5), ..COMMON }];
     for common in all {
-        runs.push(&[], &[piece], common, false, &mut pool);
+        runs.push(&frames(&[], &[piece], false, 1), common, &mut pool);
     }
     for common in all {
         assert_eq!(runs.front(), Some(common));
@@ -129,10 +151,10 @@ fn copied_runs_of_another_topic_or_deadline_stay_apart() {
 fn pass_through(runs: &mut Runs, entries: usize, pool: &mut Pool) {
     let bytes = frame(SMALL.egress_buffer_bytes as usize - 16, 1);
     for _ in 0..entries {
-        runs.push(&bytes, &[], COMMON, false, pool);
+        runs.push(&frames(&bytes, &[], false, 1), COMMON, pool);
     }
     assert_eq!(runs.queue.len(), entries);
-    while !taken(runs, u64::MAX, pool).is_empty() {}
+    while !taken(runs, u64::MAX, pool).0.is_empty() {}
 }
 
 const SMALL: PoolShape = PoolShape { egress_buffer_bytes: 32, egress_buffers_kept: 1_000, ..SHAPE };
