@@ -362,11 +362,9 @@ impl Outbox {
         self.queues.push(LaneQueue::new(service));
         let several = self.queues.iter().any(|queue| queue.lane() != service.lane);
         if several && self.scheduler.is_none() {
-            let mut scheduler = Box::new(Scheduler::new(lanes));
-            for queue in self.queues.iter().filter(|queue| !queue.is_empty()) {
-                scheduler.set_ready(queue.lane(), true);
-            }
-            self.scheduler = Some(scheduler);
+            self.scheduler = Some(Box::new(Scheduler::new(lanes)));
+            // What has to be sent again waits, too, although its queue is empty.
+            self.set_all_ready();
         }
         self.queues.len() - 1
     }

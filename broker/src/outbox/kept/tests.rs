@@ -195,6 +195,17 @@ fn a_frame_that_was_cut_goes_again_and_one_that_was_counted_does_not() {
 }
 
 #[test]
+fn a_second_lane_does_not_make_the_first_ones_frames_be_forgotten() {
+    let mut bench = Bench::new(10_000);
+    bench.push(1, 20, 2, false);
+    bench.send(0);
+    bench.break_link();
+    bench.resume();
+    bench.push(2, 0, 1, false);
+    bench.finish();
+}
+
+#[test]
 fn at_the_bound_reliable_lanes_wait_for_a_count_and_others_go_on() {
     let mut bench = Bench::new(300);
     for _ in 0..5 {
