@@ -160,6 +160,11 @@ impl Conn {
         self.stops > 0 || self.waits_for_mesh
     }
 
+    /// Whether nothing that it says makes a difference any more.
+    pub const fn is_deaf(&self) -> bool {
+        self.closing.is_some() && !self.outbox.hears_credit()
+    }
+
     /// The peer in words, for logs.
     pub fn name(&self) -> String {
         match &self.address {

@@ -100,6 +100,8 @@ pub struct Counters {
     pub paused_by_outbox: u64,
     /// Times a publisher was paused because the way to another shard was full.
     pub paused_by_mesh: u64,
+    /// Times frames for a subscriber had to wait because its credit was used up.
+    pub credit_waits: u64,
     /// Times receiving stopped because no ingress buffer was free.
     pub no_buffers: u64,
     /// Sends of which the kernel took only a part.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use laneway_proto::limits::{METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX};
+use laneway_proto::limits::{LANE_CREDIT_BYTES_DEFAULT, LANES_MAX, METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX};
 use laneway_proto::session::Patience;
 use laneway_proto::time::Duration as Span;
 
@@ -15,9 +15,16 @@ use crate::link::ReconnectOptions;
 use crate::random::{process_epoch, process_node_id, random_u64};
 
 /// Bytes a subscription's queue may hold before the socket is no longer read, unless set otherwise.
-pub const RECEIVE_BYTES_MAX_DEFAULT: usize = 4 * 1024 * 1024;
+pub const RECEIVE_BYTES_MAX_DEFAULT: usize = 16 * 1024 * 1024;
 /// Messages a subscription's queue may hold before the socket is no longer read, unless set otherwise.
-pub const RECEIVE_MESSAGES_MAX_DEFAULT: usize = 65_536;
+pub const RECEIVE_MESSAGES_MAX_DEFAULT: usize = 1024 * 1024;
+/// Bytes of the smallest credit: a frame of a small message fits.
+const LANE_CREDIT_BYTES_MIN: u64 = 1_024;
+
+const _: () = assert!(
+    RECEIVE_BYTES_MAX_DEFAULT as u64 >= LANES_MAX as u64 * LANE_CREDIT_BYTES_DEFAULT,
+    "a queue holds what all lanes may send, so that none of them stops the others"
+);
 
 /// Options of a connection; start from [`ConnectOptions::new`].
 ///
@@ -46,6 +53,7 @@ pub struct ConnectOptions {
     pub(crate) bind: Option<SocketAddr>,
     pub(crate) reconnect: Option<ReconnectOptions>,
     pub(crate) keepalive: Option<KeepaliveOptions>,
+    pub(crate) lane_credit_bytes: u64,
     pub(crate) send_bytes_max: usize,
     pub(crate) send_messages_max: usize,
     pub(crate) receive_bytes_max: usize,
@@ -66,6 +74,7 @@ impl ConnectOptions {
             bind: None,
             reconnect: Some(ReconnectOptions::new()),
             keepalive: Some(KeepaliveOptions { every: None, dead_after: None }),
+            lane_credit_bytes: LANE_CREDIT_BYTES_DEFAULT,
             send_bytes_max: SEND_BYTES_MAX_DEFAULT,
             send_messages_max: SEND_MESSAGES_MAX_DEFAULT,
             receive_bytes_max: RECEIVE_BYTES_MAX_DEFAULT,
@@ -187,11 +196,21 @@ impl ConnectOptions {
 
     /// Bytes and messages that may wait in each subscription's queue; at either bound the socket is no longer read
     /// until the subscriber takes them, and everything else that arrives on this connection waits, too. One read (up to
-    /// 128 KiB) may pass the bound. Default 4 MiB and 65,536.
+    /// 128 KiB) may pass the bound. Default 16 MiB and 1,048,576: with [`lane_credit`](Self::lane_credit) as it is, the
+    /// broker stops lane by lane before that.
     #[must_use]
     pub const fn receive_queue(mut self, bytes_max: usize, messages_max: usize) -> Self {
         self.receive_bytes_max = bytes_max;
         self.receive_messages_max = messages_max;
+        self
+    }
+
+    /// Bytes of each lane that the broker may send before the application has taken what came earlier. A small number
+    /// keeps the queue in the broker, where a newer value can replace one that waits; a large one keeps a fast link busy.
+    /// Messages in a frame longer than this are reported as lost. Default 1 MiB, at least 1 KiB.
+    #[must_use]
+    pub const fn lane_credit(mut self, bytes: u64) -> Self {
+        self.lane_credit_bytes = if bytes < LANE_CREDIT_BYTES_MIN { LANE_CREDIT_BYTES_MIN } else { bytes };
         self
     }
 
@@ -219,6 +238,7 @@ impl ConnectOptions {
         CoreOptions {
             network_id: self.network_id.clone(),
             metadata: self.metadata.clone(),
+            lane_credit_bytes: self.lane_credit_bytes,
             send_bytes_max: self.send_bytes_max,
             send_messages_max: self.send_messages_max,
             patience: Patience { handshake, ..Patience::default() },

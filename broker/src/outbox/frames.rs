@@ -22,6 +22,8 @@ pub struct Fragment {
 pub struct Shape {
     /// Bytes of the whole frame.
     pub len: u32,
+    /// The broker's id of its topic.
+    pub topic: u32,
     /// Conflation key.
     pub ckey: u16,
     /// Messages it counts for: a fragmented message counts with its first fragment.
@@ -36,20 +38,21 @@ impl Shape {
         let header = front.first_chunk::<HEADER_BYTES>().map(Header::decode);
         let Some(Ok(header)) = header else { unreachable!("a routed frame has a valid header") };
         let whole = front.len().min(usize::from(header.len));
-        let (front, len, ckey) = (&front[..whole], u32::from(header.len), header.ckey);
+        let (front, len) = (&front[..whole], u32::from(header.len));
+        let Header { topic, ckey, .. } = header;
         if header.flags.has(Flags::FRAG) {
             let fixed = Flags(header.flags.0 & !Flags::XHDR.0);
             if let Ok((Extensions { frag: Some(frag), src: Some(src), .. }, _)) =
                 Extensions::decode(fixed, &front[HEADER_BYTES..])
             {
                 let fragment = Fragment { src, last: frag.index + 1 == frag.count };
-                return Self { len, ckey, messages: u32::from(frag.index == 0), fragment: Some(fragment) };
+                return Self { len, topic, ckey, messages: u32::from(frag.index == 0), fragment: Some(fragment) };
             }
         }
         // Options were checked when the frame was routed, and do not change what it counts for.
         let fixed = Header { flags: Flags(header.flags.0 & !Flags::XHDR.0), ..header };
         let messages = check_data_frame(&fixed, front, u32::MAX).unwrap_or(1);
-        Self { len, ckey, messages, fragment: None }
+        Self { len, topic, ckey, messages, fragment: None }
     }
 }
 

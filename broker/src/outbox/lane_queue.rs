@@ -1,7 +1,9 @@
 //! One queue of an outbox: the frames of one lane that are served by one policy.
 
 use laneway_proto::frame::lost::LossReason;
+use laneway_proto::lane::credit::CreditSender;
 use laneway_proto::lane::policy::Policy;
+use laneway_proto::limits::FRAME_BYTES_MAX;
 use laneway_proto::time::{Duration, Instant};
 
 use super::{Common, Feeder, Frames, Losses, NEVER, Newest, Runs, Service, Shape, Way, walk};
@@ -88,35 +90,51 @@ impl LaneQueue {
         false
     }
 
-    /// Moves frames to the link, after what their topic has lost: up to `room` bytes, at least one frame. Those that are
-    /// too late are dropped.
+    /// Moves frames to the link, after what their topic has lost: up to `room` bytes, at least one frame, but none that
+    /// `credit` does not allow. Those that are too late are dropped, and those that no credit will ever allow.
     pub fn take(
         &mut self,
         now: Instant,
-        room: u64,
+        room: Room<'_>,
         way: &mut Way<'_>,
         losses: &mut Option<Box<Losses>>,
         pool: &mut Pool,
         drops: &mut Drops,
     ) -> u64 {
         let lane = self.lane;
-        let mut too_late = |topic, messages: u32, losses: &mut Option<Box<Losses>>| {
-            drops[LossReason::Ttl.index()] += u64::from(messages);
-            losses.get_or_insert_default().add(now, topic, lane, LossReason::Ttl, messages);
+        let Room { bytes: room, mut credit } = room;
+        let mut lose = |topic, reason: LossReason, messages: u32, losses: &mut Option<Box<Losses>>| {
+            drops[reason.index()] += u64::from(messages);
+            losses.get_or_insert_default().add(now, topic, lane, reason, messages);
         };
         let mut taken = 0;
         while let Some(front) = self.runs.front() {
             if front.deadline <= now {
                 let Some((topic, messages)) = self.runs.drop_front(pool) else { break };
-                too_late(topic, messages, losses);
+                lose(topic, LossReason::Ttl, messages, losses);
                 continue;
             }
             if taken > 0 && taken >= room {
                 return taken;
             }
+            let mut bytes_max = room - taken.min(room);
+            if let Some(credit) = &credit {
+                match allowance(credit, || u64::from(self.runs.front_bytes(pool))) {
+                    Allowance::Bytes(bytes) => bytes_max = bytes_max.min(bytes),
+                    Allowance::Later => return taken,
+                    Allowance::Never => {
+                        let Some((topic, messages)) = self.runs.drop_front(pool) else { break };
+                        lose(topic, LossReason::Overflow, messages, losses);
+                        // The frames of a queue that never drops do not say their topic, so this cannot wait for the next.
+                        report(losses, topic, lane, way, pool);
+                        continue;
+                    }
+                }
+            }
             report(losses, front.topic, lane, way, pool);
-            let some = self.runs.take(room - taken.min(room), pool, &mut |piece, pool| way.put(lane, piece, pool));
+            let some = self.runs.take(bytes_max, pool, &mut |piece, pool| way.put(lane, piece, pool));
             way.wire.on_frames(lane, some.frames, some.mark);
+            spend(&mut credit, some.bytes);
             taken += some.bytes;
             if way.is_full() {
                 return taken;
@@ -126,11 +144,18 @@ impl LaneQueue {
         while taken < room
             && let Some((frame, left)) = newest.front()
         {
+            let allowance =
+                credit.as_ref().map_or(Allowance::Bytes(0), |credit| allowance(credit, || frame.len() as u64));
             if left.deadline <= now {
-                too_late(left.topic, left.messages, losses);
+                lose(left.topic, LossReason::Ttl, left.messages, losses);
+            } else if allowance == Allowance::Later {
+                return taken;
+            } else if allowance == Allowance::Never {
+                lose(left.topic, LossReason::Overflow, left.messages, losses);
             } else {
                 report(losses, left.topic, lane, way, pool);
                 taken += frame.len() as u64;
+                spend(&mut credit, frame.len() as u64);
                 way.put_copy(lane, frame, pool);
             }
             newest.pop();
@@ -220,6 +245,45 @@ impl LaneQueue {
             newest.pop();
             lose(left.topic, LossReason::Overflow, left.messages);
         }
+    }
+}
+
+/// How much may leave a queue at once.
+#[derive(Debug)]
+pub struct Room<'a> {
+    /// Bytes, or one frame if that is longer.
+    pub bytes: u64,
+    /// What the subscriber has room for, if it says so.
+    pub credit: Option<&'a mut CreditSender>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Allowance {
+    /// The frame in front may leave, and others with it up to so many bytes.
+    Bytes(u64),
+    /// It has to wait.
+    Later,
+    /// No credit will ever allow it.
+    Never,
+}
+
+/// What credit allows; the frame in front is looked at only if that matters.
+fn allowance(credit: &CreditSender, front_bytes: impl FnOnce() -> u64) -> Allowance {
+    let available = credit.available();
+    if available >= FRAME_BYTES_MAX as u64 {
+        return Allowance::Bytes(available);
+    }
+    match front_bytes() {
+        bytes if bytes <= available => Allowance::Bytes(available),
+        bytes if credit.never_fits(bytes) => Allowance::Never,
+        _ => Allowance::Later,
+    }
+}
+
+fn spend(credit: &mut Option<&mut CreditSender>, bytes: u64) {
+    if let Some(credit) = credit {
+        let allowed = credit.spend(bytes);
+        debug_assert!(allowed, "{bytes} bytes were allowed before");
     }
 }
 

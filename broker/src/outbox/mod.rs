@@ -17,16 +17,17 @@ pub mod wire;
 
 use laneway_proto::error::PeerFault;
 use laneway_proto::frame::lost::LossReason;
+use laneway_proto::lane::credit::CreditSender;
 use laneway_proto::lane::policy::Policy;
 use laneway_proto::lane::scheduler::{Next, Scheduler};
 use laneway_proto::lane::table::LaneTable;
-use laneway_proto::limits::LANES_MAX;
+use laneway_proto::limits::{LANE_CREDIT_BYTES_DEFAULT, LANES_MAX};
 use laneway_proto::time::Instant;
 
 use self::counted::{Counted, Mark, Marks};
 use self::frames::{FRONT_BYTES, Fragment, Shape, walk};
 use self::kept::KeptFrames;
-use self::lane_queue::LaneQueue;
+use self::lane_queue::{LaneQueue, Room};
 use self::losses::Losses;
 use self::newest::Newest;
 use self::runs::{Common, NEVER, Runs};
@@ -94,6 +95,12 @@ pub struct Outbox {
     losses: Option<Box<Losses>>,
     /// What the peer has not counted, if it counts.
     kept: Option<Box<KeptFrames>>,
+    /// By lane, what the peer has room for, if it says so.
+    credit: Option<Box<[CreditSender; LANES_MAX]>>,
+    /// The peer will say nothing more: what its credit does not allow is of no use to it.
+    credit_over: bool,
+    /// Times frames had to wait for credit, until somebody asked.
+    credit_waits: u32,
     /// Every lane is ahead of its rate until then.
     paused_until: Option<Instant>,
     /// Leaves behind everything else.
@@ -127,6 +134,40 @@ impl Outbox {
     /// Says what leaves behind everything that is queued.
     pub fn push_last(&mut self, bytes: &[u8]) {
         self.last.extend_from_slice(bytes);
+    }
+
+    /// The peer says what it has room for: at first `totals`, by lane, or the default.
+    pub fn set_credit(&mut self, totals: &[u64]) {
+        let first = |lane| totals.get(lane).copied().unwrap_or(LANE_CREDIT_BYTES_DEFAULT);
+        self.credit = Some(Box::new(std::array::from_fn(|lane| CreditSender::new(first(lane)))));
+    }
+
+    /// The peer has room for `total` bytes of `lane` since the session began. True if that is more than before.
+    pub fn on_credit(&mut self, lane: u8, total: u64) -> bool {
+        let sender = self.credit.as_mut().and_then(|credit| credit.get_mut(usize::from(lane)));
+        let more = sender.is_some_and(|sender| sender.on_credit(total));
+        if more
+            && let Some(scheduler) = &mut self.scheduler
+            && self.queues.iter().any(|queue| queue.lane() == lane && !queue.is_empty())
+        {
+            scheduler.set_ready(lane, true);
+        }
+        more
+    }
+
+    /// Whether the peer may still say that it has room for more.
+    pub const fn hears_credit(&self) -> bool {
+        self.credit.is_some() && !self.credit_over
+    }
+
+    /// The peer will say nothing more: what its credit allows still leaves, the rest is dropped.
+    pub const fn end_credit(&mut self) {
+        self.credit_over = true;
+    }
+
+    /// Times since the last call that frames had to wait for credit.
+    pub const fn take_credit_waits(&mut self) -> u32 {
+        std::mem::replace(&mut self.credit_waits, 0)
     }
 
     /// Whether the publishers that feed this queue have to wait.
@@ -193,14 +234,20 @@ impl Outbox {
             // One lane in use: whole entries, up to the bound.
             let room = turn_bytes.min(bytes_max - self.wire.bytes());
             let taken = self.take_from(now, lane, room, pool, drops);
+            let waits = taken == 0 && self.credit.is_some() && !self.is_uncounted() && self.has_waiting(lane);
+            self.credit_waits += u32::from(waits);
             if let (Some(scheduler), Some(lane)) = (&mut self.scheduler, lane) {
                 scheduler.charge(now, lane, taken as usize);
-                // A lane of which nothing could be taken waits until its frames are counted.
+                // A lane of which nothing could be taken waits for credit, or until its frames are counted.
                 let more = taken > 0 && has_frames(&self.queues, self.kept.as_deref(), lane);
                 scheduler.set_ready(lane, more);
             } else if taken == 0 {
                 break;
             }
+        }
+        let waits_for_credit = self.paused_until.is_none() && self.wire.bytes() == 0;
+        if self.credit_over && waits_for_credit {
+            self.queues.iter_mut().for_each(|queue| queue.clear(pool));
         }
         if !self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty) && !self.has_again(None) {
             self.report_losses(pool);
@@ -369,9 +416,9 @@ impl Outbox {
         self.queues.len() - 1
     }
 
-    /// Moves frames of `lane`, or of the only one, to the link: up to `room` bytes, at least one frame.
+    /// Moves frames of `lane`, or of the only one, to the link: up to `room` bytes, at least one frame if credit allows it.
     fn take_from(&mut self, now: Instant, lane: Option<u8>, room: u64, pool: &mut Pool, drops: &mut Drops) -> u64 {
-        let Self { queues, wire, losses, kept, .. } = self;
+        let Self { queues, wire, losses, kept, credit, .. } = self;
         if let Some(kept) = kept
             && kept.has_again(lane)
         {
@@ -380,13 +427,17 @@ impl Outbox {
         let mut way = Way { wire, kept: kept.as_deref_mut() };
         let mut taken = 0;
         // Queues of one lane take turns.
-        loop {
+        for _ in 0..queues.len() {
             let kept = way.kept.as_deref();
             let may_leave = |of: u8| lane.is_none_or(|lane| of == lane) && kept.is_none_or(|kept| kept.room_of(of) > 0);
             let Some(place) = queues.iter().position(|queue| !queue.is_empty() && may_leave(queue.lane())) else {
                 break;
             };
-            let room = kept.map_or(room, |kept| room.min(kept.room_of(queues[place].lane())));
+            let lane = queues[place].lane();
+            let room = Room {
+                bytes: kept.map_or(room, |kept| room.min(kept.room_of(lane))),
+                credit: credit.as_mut().map(|credit| &mut credit[usize::from(lane)]),
+            };
             taken += queues[place].take(now, room, &mut way, losses, pool, drops);
             let served = queues.remove(place);
             queues.push(served);
@@ -395,6 +446,12 @@ impl Outbox {
             }
         }
         taken
+    }
+
+    /// Whether something waits on `lane`, or on any.
+    fn has_waiting(&self, lane: Option<u8>) -> bool {
+        let concerns = |queue: &LaneQueue| lane.is_none_or(|lane| queue.lane() == lane);
+        self.queues.iter().any(|queue| concerns(queue) && !queue.is_empty())
     }
 
     fn report_due_losses(&mut self, now: Instant, pool: &mut Pool) {

@@ -157,21 +157,21 @@ impl Runs {
         self.queue.front().map(|entry| entry.common)
     }
 
+    /// Bytes of the frame in front; 0 if nothing waits.
+    pub fn front_bytes(&self, pool: &Pool) -> u32 {
+        if self.queue.is_empty() { 0 } else { self.shape_of_front(pool).len }
+    }
+
     /// Moves whole frames of one entry to `put`, with their references: as many as fit into `bytes_max`, at least one.
     pub fn take(&mut self, bytes_max: u64, pool: &mut Pool, put: &mut impl FnMut(Piece, &mut Pool)) -> Taken {
         let mut taken = Taken::default();
-        let Some(front) = self.queue.front_mut() else { return taken };
-        if u64::from(front.piece.len) > bytes_max {
-            let (fit, frames) = whole_frames(front.piece, bytes_max, pool);
-            if fit < front.piece.len {
-                pool.retain(front.piece.buf);
-                put(Piece { len: fit, ..front.piece }, pool);
-                front.piece.start += fit;
-                front.piece.len -= fit;
-                front.frames -= frames;
-                self.bytes -= u64::from(fit);
-                return Taken { bytes: u64::from(fit), frames, mark: None };
-            }
+        let Some(front) = self.queue.front() else { return taken };
+        if u64::from(front.piece.len) > bytes_max || !front.ends && self.front_group_bytes() > bytes_max {
+            let (bytes, frames) = match whole_frames(front.piece, bytes_max, pool) {
+                (0, _) => (self.front_bytes(pool), 1),
+                fit => fit,
+            };
+            return self.take_frames(bytes, frames, pool, put);
         }
         while let Some(entry) = self.queue.pop_front() {
             taken.bytes += u64::from(entry.piece.len);
@@ -191,11 +191,63 @@ impl Runs {
         taken
     }
 
+    /// Moves so many whole frames, which have `bytes`, off the front.
+    fn take_frames(
+        &mut self,
+        bytes: u32,
+        frames: u32,
+        pool: &mut Pool,
+        put: &mut impl FnMut(Piece, &mut Pool),
+    ) -> Taken {
+        let mut taken = Taken { bytes: u64::from(bytes), frames, mark: None };
+        let Some(front) = self.queue.front() else { return taken };
+        let (left, marked) = (front.frames - frames, front.marked);
+        self.bytes -= taken.bytes;
+        let mut rest = bytes;
+        while let Some(front) = self.queue.front_mut()
+            && rest >= front.piece.len
+        {
+            rest -= front.piece.len;
+            put(front.piece, pool);
+            self.queue.pop_front();
+        }
+        if left == 0 && marked {
+            taken.mark = self.marks.as_mut().and_then(|marks| marks.pop());
+        }
+        match self.queue.front_mut() {
+            Some(front) if left > 0 => {
+                if rest > 0 {
+                    pool.retain(front.piece.buf);
+                    put(Piece { len: rest, ..front.piece }, pool);
+                }
+                front.piece.start += rest;
+                front.piece.len -= rest;
+                (front.frames, front.marked, front.starts) = (left, marked, true);
+            }
+            Some(_) => {}
+            None => self.on_empty(pool),
+        }
+        taken
+    }
+
+    /// Bytes of the entries in front up to the first one that ends with a frame.
+    fn front_group_bytes(&self) -> u64 {
+        let mut bytes = 0;
+        for entry in &self.queue {
+            bytes += u64::from(entry.piece.len);
+            if entry.ends {
+                break;
+            }
+        }
+        bytes
+    }
+
     /// Drops the frame in front, and if it is a fragment, those of its message that follow it. Returns its topic and the
     /// messages that are lost by it.
     pub fn drop_front(&mut self, pool: &mut Pool) -> Option<(u32, u32)> {
-        let topic = self.front()?.topic;
+        self.front()?;
         let shape = self.shape_of_front(pool);
+        let topic = shape.topic;
         self.advance(shape.len, pool);
         let Some(fragment) = shape.fragment else { return Some((topic, shape.messages)) };
         let messages = u32::from(!self.is_cut(fragment.src));
@@ -348,15 +400,14 @@ fn append(queue: &mut VecDeque<Entry>, entry: Entry, pool: &mut Pool) {
     }
 }
 
-/// Bytes and number of the whole frames at the front of a range that fit into `bytes_max`, at least the first; the range's
-/// length if its last frame would be divided.
+/// Bytes and number of the whole frames at the front of a range that fit into `bytes_max`, at least the first; 0 if that
+/// goes on in the next entry.
 fn whole_frames(piece: Piece, bytes_max: u64, pool: &Pool) -> (u32, u32) {
     let bytes = pool.piece(piece);
     let (mut at, mut frames) = (0, 0);
     while let Some([l0, l1]) = bytes.get(at..at + 2) {
         let next = at + usize::from(u16::from_le_bytes([*l0, *l1]));
         if next > bytes.len() {
-            // A frame that goes on in the next entry.
             break;
         }
         if at > 0 && next as u64 > bytes_max {
@@ -365,7 +416,7 @@ fn whole_frames(piece: Piece, bytes_max: u64, pool: &Pool) -> (u32, u32) {
         at = next;
         frames += 1;
     }
-    if at == 0 { (piece.len, frames) } else { (at as u32, frames) }
+    (at as u32, frames)
 }
 
 #[cfg(test)]

@@ -253,6 +253,69 @@ fn a_publish_is_received_when_the_peer_has_counted_its_last_frame_and_reports_of
     assert_eq!(bench.outbox.take_received(1, 6, &mut told), Err(PeerFault::CountAhead));
 }
 
+#[test]
+fn a_frame_waits_for_credit_and_one_that_no_credit_allows_is_reported() {
+    let mut bench = Bench::new();
+    bench.outbox.set_credit(&[0, 40, 40]);
+    let (one, two) = (service(1, Policy::Block, 1_000), service(2, Policy::Block, 1_000));
+    for value in 0..3 {
+        bench.push(&one, 70_000, &frame(70_000, 1, &[value]));
+    }
+    assert_eq!(bench.send_all().len(), 2, "34 of 40 bytes");
+    bench.push(&two, 70_001, &frame(70_001, 2, &[0; 25]));
+    bench.push(&two, 70_001, &frame(70_001, 2, &[0; 24]));
+    let sent = bench.send_all();
+    assert_eq!((sent.len(), sent[0][8]), (2, 2), "the other lane goes on");
+    assert_eq!(
+        lost(&sent[0]).map(|lost| (lost.topic, lost.count, lost.reason)),
+        Some((70_001, 1, LossReason::Overflow))
+    );
+    assert!(!bench.outbox.on_credit(1, 40), "no more than before");
+    assert!(bench.outbox.on_credit(1, 51));
+    assert_eq!(bench.send_all().len(), 1);
+    assert_eq!(bench.pool.held(), 0);
+}
+
+proptest! {
+    /// Lanes and policies mixed, credit in any steps: never more than was granted, and with credit for all of it, all of
+    /// it leaves in its order.
+    #[test]
+    fn what_leaves_keeps_to_the_credit_and_stops_no_other_lane(
+        window in 46u64..200,
+        steps in prop::collection::vec((1u8..4, 0usize..30, 0u64..120, any::<bool>()), 1..120),
+    ) {
+        let mut bench = Bench::new();
+        bench.outbox.set_credit(&[window; 4]);
+        let (mut pushed, mut granted, mut spent) = ([0u8; 4], [window; 4], [0u64; 4]);
+        let mut leaves: Vec<Vec<u8>> = Vec::new();
+        for (lane, payload_bytes, grant, send) in steps {
+            let at = usize::from(lane);
+            let policy = if lane == 3 { Policy::DropOldest } else { Policy::Block };
+            let payload = vec![pushed[at]; payload_bytes.max(1)];
+            bench.push(&service(lane, policy, 100_000), 70_000, &frame(70_000, lane, &payload));
+            pushed[at] += 1;
+            granted[at] += grant;
+            bench.outbox.on_credit(lane, granted[at]);
+            if send {
+                for frame in bench.send_all() {
+                    spent[usize::from(frame[8])] += frame.len() as u64;
+                    leaves.push(frame);
+                }
+                prop_assert!(spent.iter().zip(&granted).all(|(spent, granted)| spent <= granted), "{spent:?} {granted:?}");
+            }
+        }
+        for lane in 1..4 {
+            bench.outbox.on_credit(lane, 1_000_000);
+        }
+        leaves.extend(bench.send_all());
+        for lane in 1..4u8 {
+            let values: Vec<u8> = leaves.iter().filter(|frame| frame[8] == lane).map(|frame| frame[16]).collect();
+            prop_assert_eq!(values, (0..pushed[usize::from(lane)]).collect::<Vec<u8>>());
+        }
+        prop_assert_eq!(bench.pool.held(), 0);
+    }
+}
+
 proptest! {
     /// Whatever is pushed and sent in whatever order: published = sent + reported, order is kept, the bound holds.
     #[test]

@@ -1,6 +1,7 @@
 //! The end of a connection: what it had queued leaves if it can, nothing of it stays behind, and the reason is counted.
 
 use laneway_proto::control::Control;
+use laneway_proto::error::CloseCode;
 use laneway_proto::time::{Duration, Instant};
 
 use super::{Drain, Shard};
@@ -46,7 +47,12 @@ impl<I: Io> Shard<I> {
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.closing = Some(Closing { reason, until, finished_sending: false });
         conn.session.on_closing();
-        conn.inbox.clear(self.io.pool_mut());
+        if reason != CloseReason::Ours(CloseCode::Shutdown) {
+            conn.outbox.end_credit();
+        }
+        if conn.is_deaf() {
+            conn.inbox.clear(self.io.pool_mut());
+        }
         self.forget_interest(key);
         if let (Some(goodbye), Some(conn)) = (goodbye, self.conns.at_mut(key)) {
             conn.outbox.push_last(&goodbye.to_frame());
@@ -88,6 +94,9 @@ impl<I: Io> Shard<I> {
         let now = self.now();
         let Some(conn) = self.conns.at_mut(key) else { return };
         let Some(closing) = &mut conn.closing else { return };
+        if conn.ended.is_some() {
+            conn.outbox.end_credit();
+        }
         if conn.outbox.in_flight() {
             return;
         }

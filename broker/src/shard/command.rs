@@ -98,6 +98,10 @@ impl<I: Io> Shard<I> {
             let pending_max = self.settings.limits.confirms_pending_max;
             conn.confirms = Some(Box::new(Confirms::new(self.settings.lanes.reliable(), pending_max)));
         }
+        if hello.features & feature::CREDIT != 0 {
+            let totals = hello.limits.as_ref().map_or(&[][..], |limits| &limits.lane_credit);
+            conn.outbox.set_credit(totals);
+        }
         self.sessions_made += 1;
         self.counters.welcomed += 1;
         let session = self.sessions_made << 8 | u32::from(self.mesh.shard());
@@ -118,7 +122,7 @@ impl<I: Io> Shard<I> {
             }),
             clock_ns: self.now().0,
             network_id: self.settings.network_id.clone(),
-            features: feature::BATCH | feature::FRAGMENTS | feature::CONFIRM,
+            features: feature::BATCH | feature::FRAGMENTS | feature::CREDIT | feature::CONFIRM,
             ..Welcome::default()
         };
         self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());

@@ -42,12 +42,17 @@ impl<I: Io> Shard<I> {
         }
         let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
         let count = conn.outbox.start_send(now, &mut pieces, self.io.pool_mut(), &mut self.counters.dropped);
+        self.counters.credit_waits += u64::from(conn.outbox.take_credit_waits());
         if count > 0 {
             self.counters.sends += 1;
             self.io.send(key, conn.socket, &pieces[..count]);
         }
+        let over = count == 0 && conn.closing.is_some() && conn.outbox.is_empty();
         if conn.outbox.poll_timeout().is_some() {
             self.arm_timer(key);
+        }
+        if over {
+            self.progress_close(key);
         }
     }
 

@@ -3,6 +3,7 @@
 use laneway_proto::error::{CloseCode, PeerFault};
 use laneway_proto::frame::confirm::CONFIRM_FRAME_BYTES_MAX;
 use laneway_proto::frame::count::COUNT_FRAME_BYTES_MAX;
+use laneway_proto::frame::credit;
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::framing::length::{self, Front};
@@ -17,7 +18,7 @@ use crate::conn::Receiving;
 use crate::counters::CloseReason;
 use crate::inbox::{RunInfo, TTL_NEVER};
 use crate::io::{Io, ReceiveEnd};
-use crate::pool::{BufId, Piece};
+use crate::pool::{BufId, Piece, Pool};
 use crate::slab::Key;
 
 /// Spare memory for split frames kept at most.
@@ -42,14 +43,14 @@ impl<I: Io> Shard<I> {
         };
         conn.bytes_in += u64::from(len);
         self.counters.bytes_in += u64::from(len);
-        if conn.closing.is_some() {
+        if conn.is_deaf() {
             self.io.pool_mut().release(buf);
             return;
         }
         conn.inbox.push(Piece { buf, start: 0, len });
         let takes_more = conn.receiving == Receiving::Many;
         // What arrives during a shutdown is not accepted any more: other shards may be past it.
-        if !conn.is_stopped() && !conn.in_line && self.drain.is_none() {
+        if !conn.is_stopped() && !conn.in_line && (self.drain.is_none() || conn.outbox.hears_credit()) {
             self.ingest(key, u32::MAX);
         }
         if takes_more && self.short_until.is_some() {
@@ -78,7 +79,7 @@ impl<I: Io> Shard<I> {
         let mut pieces = 0;
         while pieces < pieces_max {
             let Some(conn) = self.conns.at_mut(key) else { return };
-            if conn.is_stopped() || conn.closing.is_some() {
+            if conn.is_stopped() || conn.is_deaf() {
                 break;
             }
             if let Some(info) = conn.inbox.stalled
@@ -107,7 +108,7 @@ impl<I: Io> Shard<I> {
 
     fn put_back(&mut self, key: Key, piece: Piece, taken: u32) {
         match self.conns.at_mut(key) {
-            Some(conn) if conn.closing.is_none() => {
+            Some(conn) if !conn.is_deaf() => {
                 let rest = Piece { start: piece.start + taken, len: piece.len - taken, ..piece };
                 conn.inbox.pieces.push_front(rest);
             }
@@ -133,7 +134,7 @@ impl<I: Io> Shard<I> {
         let mut taken = 0;
         while taken < piece.len {
             let Some(conn) = self.conns.at_mut(key) else { return Ok(Progress::Taken(piece.len)) };
-            if conn.closing.is_some() {
+            if conn.is_deaf() {
                 return Ok(Progress::Taken(piece.len));
             }
             let rest = Piece { start: piece.start + taken, len: piece.len - taken, ..piece };
@@ -190,7 +191,8 @@ impl<I: Io> Shard<I> {
                 return Ok(Progress::Taken(taken));
             }
         };
-        match conn.session.on_frame(&header)? {
+        let step = conn.session.on_frame(&header)?;
+        match if conn.closing.is_some() || self.drain.is_some() { only_answers(step) } else { step } {
             Step::Route => {
                 let topic = conn.topics.at(header.topic).ok_or(PeerFault::TopicUndeclared)?;
                 let limit = self.settings.limits.message_bytes_max;
@@ -261,6 +263,7 @@ impl<I: Io> Shard<I> {
         let Some(partial) = &mut conn.inbox.partial else { return Ok(()) };
         let Some(&header) = partial.header() else { return Ok(()) };
         let step = conn.session.on_frame(&header)?;
+        let step = if conn.closing.is_some() || self.drain.is_some() { only_answers(step) } else { step };
         if step != Step::Route {
             partial.collect(self.io.pool_mut());
             let bytes = partial.head().to_vec();
@@ -337,36 +340,39 @@ impl<I: Io> Shard<I> {
         let now = self.now();
         match step {
             Step::Control => {
-                let frame = match bytes {
-                    FrameBytes::Pooled(piece) => self.io.pool().piece(piece),
-                    FrameBytes::Copied(bytes) => bytes,
-                };
+                let frame = bytes.all(self.io.pool());
                 let control = laneway_proto::control::Control::decode_body(&frame[HEADER_BYTES..]);
                 self.on_control(key, control)
             }
             Step::Ping => {
-                let frame = match bytes {
-                    FrameBytes::Pooled(piece) => self.io.pool().piece(piece),
-                    FrameBytes::Copied(bytes) => bytes,
-                };
+                let frame = bytes.all(self.io.pool());
                 let ping = Ping::decode(&frame[HEADER_BYTES..])?;
                 let pong = Pong { t0: ping.t0, t1: now.0, t2: now.0 };
                 self.push_control_bytes(key, &pong.encode());
                 Ok(())
             }
+            Step::Credit => {
+                let frame = bytes.all(self.io.pool());
+                let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
+                let mut more = false;
+                for total in credit::decode(&frame[HEADER_BYTES..])? {
+                    more |= conn.outbox.on_credit(total.lane, total.total);
+                }
+                if more {
+                    self.mark_dirty(key);
+                }
+                Ok(())
+            }
             Step::Count | Step::Confirm => {
                 // One byte more than such a frame may have, so that a longer one is found to be one.
                 let mut hot = [0; COUNT_FRAME_BYTES_MAX + 1];
-                let frame = match bytes {
-                    FrameBytes::Pooled(piece) => self.io.pool().piece(piece),
-                    FrameBytes::Copied(bytes) => bytes,
-                };
+                let frame = bytes.all(self.io.pool());
                 let len = frame.len().min(hot.len());
                 hot[..len].copy_from_slice(&frame[..len]);
                 let body = &hot[HEADER_BYTES..len];
                 if step == Step::Count { self.on_count(key, body) } else { self.on_given_up(key, body) }
             }
-            Step::Pong | Step::Skip | Step::Lost | Step::Credit => Ok(()),
+            Step::Pong | Step::Skip | Step::Lost => Ok(()),
             Step::Reject(_) => {
                 self.counters.frames_rejected += 1;
                 Ok(())
@@ -377,6 +383,9 @@ impl<I: Io> Shard<I> {
 
     /// The peer broke a rule.
     pub(super) fn fail(&mut self, key: Key, fault: PeerFault) {
+        if let Some(conn) = self.conns.at_mut(key) {
+            conn.outbox.end_credit();
+        }
         self.say_goodbye(key, fault.close_code(), fault.text());
     }
 
@@ -393,10 +402,26 @@ impl<I: Io> Shard<I> {
     }
 }
 
+/// What is left of a frame that arrives after the last word: a subscriber that says what it has room for, and what it has
+/// received, gets what was accepted before.
+fn only_answers(step: Step) -> Step {
+    if matches!(step, Step::Credit | Step::Count) { step } else { Step::Skip }
+}
+
 /// A frame's bytes, wherever they are.
+#[derive(Clone, Copy)]
 enum FrameBytes<'a> {
     Pooled(Piece),
     Copied(&'a [u8]),
+}
+
+impl<'a> FrameBytes<'a> {
+    fn all(self, pool: &'a Pool) -> &'a [u8] {
+        match self {
+            Self::Pooled(piece) => pool.piece(piece),
+            Self::Copied(bytes) => bytes,
+        }
+    }
 }
 
 /// What a frame's publisher asks for, as [`RunInfo`] has it.

@@ -17,7 +17,9 @@ impl<I: Io> Shard<I> {
     /// Starts receiving if that is what the connection's state wants, or moves its end along.
     pub(super) fn receive_again(&mut self, key: Key) {
         let Some(conn) = self.conns.at_mut(key) else { return };
-        if conn.closing.is_some() {
+        let hears = conn.outbox.hears_credit();
+        let listens = hears && conn.ended.is_none() && !conn.outbox.is_empty();
+        if conn.closing.is_some() && !listens {
             self.progress_close(key);
             return;
         }
@@ -29,7 +31,7 @@ impl<I: Io> Shard<I> {
             self.begin_close(key, reason, None);
             return;
         }
-        if conn.receiving != Receiving::Off || self.drain.is_some() {
+        if conn.receiving != Receiving::Off || self.drain.is_some() && !hears {
             return;
         }
         if self.short_until.is_some() {
@@ -74,7 +76,7 @@ impl<I: Io> Shard<I> {
                 continue;
             }
             conn.receiving = Receiving::Off;
-            if !conn.is_stopped() && conn.closing.is_none() {
+            if !conn.is_stopped() && (conn.closing.is_none() || conn.outbox.hears_credit()) {
                 conn.receiving = Receiving::Once;
                 self.io.receive(key, conn.socket, Receive::Once);
             }
@@ -102,7 +104,7 @@ impl<I: Io> Shard<I> {
             let Some(key) = self.resumable.pop_front() else { break };
             let Some(conn) = self.conns.at_mut(key) else { continue };
             conn.in_line = false;
-            if self.drain.is_some() || conn.is_stopped() {
+            if self.drain.is_some() && !conn.outbox.hears_credit() || conn.is_stopped() {
                 continue;
             }
             self.ingest(key, 1);

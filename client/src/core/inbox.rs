@@ -13,6 +13,7 @@ use laneway_proto::header::{Header, Kind, seq_after};
 use laneway_proto::limits::HEADER_BYTES;
 use laneway_proto::wire::Reader;
 
+use super::credit::Charge;
 use crate::item::{Item, LossReport};
 use crate::lane::Lane;
 use crate::message::Message;
@@ -27,15 +28,16 @@ pub struct Inbox {
     reports: usize,
     bytes: usize,
     lost: u64,
+    credit_due: bool,
 }
 
 /// Consecutive messages of one topic.
 #[derive(Clone, Debug)]
 pub(super) enum Parcel {
     /// Whole, checked data frames without fragments.
-    Frames { topic: Arc<str>, frames: Bytes, messages: usize },
+    Frames { topic: Arc<str>, frames: Bytes, messages: usize, charge: Option<Charge> },
     /// A message that was put together from fragments.
-    Whole(Message),
+    Whole(Message, Option<Charge>),
     /// Messages that were dropped between what precedes and what follows.
     Lost(LossReport),
 }
@@ -47,13 +49,14 @@ struct OpenBatch {
     seq: u32,
     ts_ns: Option<u64>,
     items: Bytes,
+    charge: Option<Charge>,
 }
 
 impl Parcel {
     fn messages(&self) -> usize {
         match self {
             Self::Frames { messages, .. } => *messages,
-            Self::Whole(_) => 1,
+            Self::Whole(..) => 1,
             Self::Lost(_) => 0,
         }
     }
@@ -61,7 +64,7 @@ impl Parcel {
     fn bytes(&self) -> usize {
         match self {
             Self::Frames { frames, .. } => frames.len(),
-            Self::Whole(message) => message.payload.len(),
+            Self::Whole(message, _) => message.payload.len(),
             // As it arrived: reports that nobody takes fill a queue, too.
             Self::Lost(_) => LOST_FRAME_BYTES,
         }
@@ -94,9 +97,11 @@ impl Inbox {
     /// Moves everything from `other` behind what is here. Cheap when this one is empty: they trade places.
     pub fn append(&mut self, other: &mut Self) {
         if self.is_empty() {
-            self.open = None;
+            let charge = self.open.take().and_then(|open| open.charge);
+            self.settle(charge);
             std::mem::swap(self, other);
             std::mem::swap(&mut self.lost, &mut other.lost);
+            self.credit_due |= other.take_credit_due();
             return;
         }
         debug_assert!(other.open.is_none(), "only the consumer opens batches");
@@ -128,13 +133,15 @@ impl Inbox {
                     self.messages -= 1;
                     return Some(Item::Message(message));
                 }
-                self.open = None;
+                let charge = self.open.take().and_then(|open| open.charge);
+                self.settle(charge);
             }
             match self.parcels.front_mut()? {
-                Parcel::Whole(_) => {
-                    let Some(Parcel::Whole(message)) = self.parcels.pop_front() else { continue };
+                Parcel::Whole(..) => {
+                    let Some(Parcel::Whole(message, charge)) = self.parcels.pop_front() else { continue };
                     self.messages -= 1;
                     self.bytes -= message.payload.len();
+                    self.settle(charge);
                     return Some(Item::Message(message));
                 }
                 Parcel::Lost(_) => {
@@ -144,23 +151,38 @@ impl Inbox {
                     self.lost += u64::from(report.messages);
                     return Some(Item::Lost(report));
                 }
-                Parcel::Frames { topic, frames, .. } => {
+                Parcel::Frames { topic, frames, charge, .. } => {
                     let before = frames.len();
                     let opened = open_frame(topic, frames);
                     self.bytes -= before - frames.len();
-                    if frames.is_empty() {
+                    let over = frames.is_empty().then(|| charge.take());
+                    if over.is_some() {
                         self.parcels.pop_front();
                     }
-                    match opened {
-                        Opened::One(message) => {
+                    match (opened, over) {
+                        (Opened::One(message), over) => {
                             self.messages -= 1;
+                            self.settle(over.flatten());
                             return Some(Item::Message(message));
                         }
-                        Opened::Batch(batch) => self.open = Some(batch),
+                        (Opened::Batch(batch), over) => {
+                            self.open = Some(OpenBatch { charge: over.flatten(), ..batch });
+                        }
                     }
                 }
             }
         }
+    }
+}
+
+impl Inbox {
+    fn settle(&mut self, charge: Option<Charge>) {
+        self.credit_due |= charge.is_some_and(Charge::release);
+    }
+
+    /// Whether taking messages has made so much room since the last call that the broker is worth being told.
+    pub const fn take_credit_due(&mut self) -> bool {
+        std::mem::replace(&mut self.credit_due, false)
     }
 }
 
@@ -187,7 +209,14 @@ fn open_frame(topic: &Arc<str>, frames: &mut Bytes) -> Opened {
     let lane = lane_of(&header);
     if header.kind == Kind::BATCH {
         frame.advance(skip + batch::BATCH_PREFIX_BYTES);
-        return Opened::Batch(OpenBatch { topic: Arc::clone(topic), lane, seq: header.seq, ts_ns, items: frame });
+        return Opened::Batch(OpenBatch {
+            topic: Arc::clone(topic),
+            lane,
+            seq: header.seq,
+            ts_ns,
+            items: frame,
+            charge: None,
+        });
     }
     frame.advance(skip);
     Opened::One(Message { topic: Arc::clone(topic), payload: frame, lane, seq: header.seq, ts_ns })
@@ -219,7 +248,7 @@ mod tests {
     }
 
     fn parcel(messages: usize, frames: Vec<u8>) -> Parcel {
-        Parcel::Frames { topic: "a".into(), frames: frames.into(), messages }
+        Parcel::Frames { topic: "a".into(), frames: frames.into(), messages, charge: None }
     }
 
     fn popped(inbox: &mut Inbox) -> Vec<(u32, Vec<u8>)> {

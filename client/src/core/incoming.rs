@@ -18,6 +18,7 @@ use laneway_proto::session::{Patience, Session, State, Step};
 use laneway_proto::time::Instant;
 
 use super::assembly::{Assemblies, Key};
+use super::credit::{Charge, Credit};
 use super::event::Event;
 use super::inbox::{Inbox, Parcel, lane_of};
 use super::keepalive::{Alarm, Keepalive, KeepaliveOptions, Verdict};
@@ -62,12 +63,15 @@ pub struct Incoming {
     asked: Option<u64>,
     /// A doubt about the link has ended.
     recovered: bool,
+    /// The room the broker is given; `None`: as much as it likes.
+    credit: Option<Credit>,
 }
 
 /// Consecutive frames of one topic in the chunk being read.
 #[derive(Debug)]
 struct Run {
     topic: u32,
+    lane: u8,
     start: usize,
     end: usize,
     messages: usize,
@@ -78,7 +82,7 @@ enum Data {
     /// Messages that stay packed in their frame.
     Packed(usize),
     /// The last fragment of a message.
-    Assembled(Message),
+    Assembled(Message, Option<Charge>),
     /// Nothing to deliver yet, or at all.
     Nothing,
 }
@@ -98,7 +102,20 @@ impl Incoming {
             keepalive: None,
             asked: None,
             recovered: false,
+            credit: None,
         }
+    }
+
+    /// The same half that gives the broker room for `window_bytes` on each lane, as its HELLO says.
+    #[must_use]
+    pub fn credit(mut self, window_bytes: u64) -> Self {
+        self.credit = Some(Credit::new(window_bytes));
+        self
+    }
+
+    /// The CREDIT frame to be sent, if there is one.
+    pub fn poll_credit(&mut self) -> Option<Vec<u8>> {
+        self.credit.as_mut()?.poll_frame()
     }
 
     /// The same half with another watch over silence; `None`: none.
@@ -117,6 +134,7 @@ impl Incoming {
         self.names = fresh.names;
         self.assemblies.give_up_all();
         self.keepalive = fresh.keepalive;
+        self.credit = fresh.credit;
         (self.asked, self.recovered) = (None, false);
         self.events.extend(fresh.events);
         self.subscriptions.request_all()
@@ -161,14 +179,14 @@ impl Incoming {
             let end = at + usize::from(header.len);
             let body = &chunk[at + HEADER_BYTES..end];
             let step = self.session.on_frame(&header)?;
-            let data = if step == Step::Route { self.on_data(&header, body)? } else { Data::Nothing };
+            let data = if step == Step::Route { self.on_charged(&header, body)? } else { Data::Nothing };
             match (&mut open, data) {
-                (Some(run), Data::Packed(messages)) if run.topic == header.topic => {
+                (Some(run), Data::Packed(messages)) if run.topic == header.topic && run.lane == header.lane => {
                     run.end = end;
                     run.messages += messages;
                 }
                 (open, Data::Packed(messages)) => {
-                    let run = Run { topic: header.topic, start: at, end, messages };
+                    let run = Run { topic: header.topic, lane: header.lane, start: at, end, messages };
                     if let Some(before) = open.replace(run) {
                         self.deliver_run(chunk, before);
                     }
@@ -177,8 +195,8 @@ impl Incoming {
                     if let Some(before) = open.take() {
                         self.deliver_run(chunk, before);
                     }
-                    if let Data::Assembled(message) = other {
-                        self.deliver(header.topic, Parcel::Whole(message), 1);
+                    if let Data::Assembled(message, charge) = other {
+                        self.deliver(header.topic, Parcel::Whole(message, charge), 1);
                     }
                     self.on_other(now, step, &header, body)?;
                 }
@@ -188,7 +206,29 @@ impl Incoming {
         if let Some(last) = open {
             self.deliver_run(chunk, last);
         }
+        if let Some(credit) = &mut self.credit {
+            credit.on_chunk_end();
+        }
         Ok(())
+    }
+
+    /// Takes one data frame within the credit given for it. A fragment makes room at once, so that a message larger than
+    /// the credit arrives; what was put together takes room until somebody has taken it.
+    fn on_charged(&mut self, header: &Header, body: &[u8]) -> Result<Data, PeerFault> {
+        let bytes = u64::from(header.len);
+        if let Some(credit) = &mut self.credit {
+            credit.on_received(header.lane, bytes)?;
+        }
+        let mut data = self.on_data(header, body)?;
+        if let Some(credit) = &self.credit
+            && !matches!(data, Data::Packed(_))
+        {
+            credit.give_back(header.lane, bytes);
+            if let Data::Assembled(message, charge) = &mut data {
+                *charge = Some(credit.charge_whole(header.lane, message.payload.len() as u64));
+            }
+        }
+        Ok(data)
     }
 
     /// Checks one data frame down to its last byte, so that unpacking it later cannot fail.
@@ -222,20 +262,22 @@ impl Incoming {
         let message_bytes_max = self.terms.as_ref().map_or(0, |terms| terms.message_bytes_max);
         let whole = self.assemblies.on_fragment(key, src, frag, payload, message_bytes_max)?;
         Ok(whole.map_or(Data::Nothing, |payload| {
-            Data::Assembled(Message {
+            let message = Message {
                 topic: name.topic.clone(),
                 payload: payload.freeze(),
                 lane: lane_of(header),
                 seq: src.seq,
                 ts_ns: extensions.ts,
-            })
+            };
+            Data::Assembled(message, None)
         }))
     }
 
     fn deliver_run(&mut self, chunk: &Bytes, run: Run) {
         let Some(name) = self.names.find(run.topic) else { return };
         let frames = chunk.slice(run.start..run.end);
-        let parcel = Parcel::Frames { topic: name.topic.clone(), frames, messages: run.messages };
+        let charge = self.credit.as_mut().map(|credit| credit.charge(run.lane, frames.len() as u64));
+        let parcel = Parcel::Frames { topic: name.topic.clone(), frames, messages: run.messages, charge };
         self.deliver(run.topic, parcel, run.messages);
     }
 
@@ -306,6 +348,10 @@ impl Incoming {
                 }
                 self.session.on_agreed()?;
                 let terms = Terms::new(welcome);
+                if terms.lane_credit.is_none() {
+                    // It knows no credit and keeps to none.
+                    self.credit = None;
+                }
                 self.keepalive = self.keepalive_options.map(|options| Keepalive::new(now, options, &terms));
                 self.terms = Some(terms.clone());
                 self.events.push_back(Event::Welcomed(Box::new(terms)));

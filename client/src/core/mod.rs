@@ -7,6 +7,7 @@
 //! [`Core::poll_transmit`], then [`Core::poll_event`] until `None`, then [`Core::poll_timeout`].
 
 mod assembly;
+mod credit;
 mod event;
 mod inbox;
 mod incoming;
@@ -66,7 +67,9 @@ impl Core {
     pub fn new(now: Instant, options: &CoreOptions) -> Self {
         Self {
             outgoing: Outgoing::new(now, options),
-            incoming: Incoming::new(now, options.patience).keepalive(options.keepalive),
+            incoming: Incoming::new(now, options.patience)
+                .keepalive(options.keepalive)
+                .credit(options.lane_credit_bytes),
             partial: BytesMut::new(),
         }
     }
@@ -138,6 +141,9 @@ impl Core {
 
     /// Moves what is ready to be sent into `out`; false if there is nothing.
     pub fn poll_transmit(&mut self, out: &mut Transmit) -> bool {
+        if let Some(credit) = self.incoming.poll_credit() {
+            self.outgoing.hot(&credit);
+        }
         self.outgoing.poll_transmit(out)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use laneway_proto::control::{Hello, Limits};
-use laneway_proto::limits::{FRAME_BYTES_MAX, WIRE_VERSION};
+use laneway_proto::limits::{FRAME_BYTES_MAX, LANE_CREDIT_BYTES_DEFAULT, LANES_MAX, WIRE_VERSION};
 use laneway_proto::session::Patience;
 use laneway_proto::session::handshake::feature;
 use laneway_proto::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub struct CoreOptions {
     pub send_bytes_max: usize,
     /// Messages that may wait to be written; 0 is taken as 1.
     pub send_messages_max: usize,
+    /// Bytes of each lane that may be on their way or wait for the application; the broker keeps the rest.
+    pub lane_credit_bytes: u64,
     /// How long the broker may take for the handshake and for one frame.
     pub patience: Patience,
     /// When a silent link is asked and given up; `None`: never.
@@ -56,6 +58,7 @@ impl CoreOptions {
             metadata: BTreeMap::new(),
             send_bytes_max: SEND_BYTES_MAX_DEFAULT,
             send_messages_max: SEND_MESSAGES_MAX_DEFAULT,
+            lane_credit_bytes: LANE_CREDIT_BYTES_DEFAULT,
             patience: Patience::default(),
             keepalive: Some(KeepaliveOptions::default()),
         }
@@ -69,6 +72,7 @@ impl CoreOptions {
             max_frame: FRAME_BYTES_MAX as u32,
             keepalive_ms: ms_or_unsaid(keepalive.every),
             dead_after_ms: ms_or_unsaid(keepalive.dead_after),
+            lane_credit: vec![self.lane_credit_bytes; LANES_MAX],
             ..Limits::default()
         };
         Hello {
@@ -79,7 +83,7 @@ impl CoreOptions {
             nonce: self.identity.nonce,
             network_id: self.network_id.clone(),
             roles: vec!["client".into()],
-            features: feature::BATCH | feature::FRAGMENTS,
+            features: feature::BATCH | feature::FRAGMENTS | feature::CREDIT,
             limits: Some(limits),
             metadata: self.metadata.clone(),
             clock_ns: now.0,

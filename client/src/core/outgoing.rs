@@ -335,6 +335,12 @@ impl Outgoing {
         control.append_frame(&mut self.ready.inline);
     }
 
+    /// Queues a frame of the session itself.
+    pub fn hot(&mut self, frame: &[u8]) {
+        self.tail = None;
+        self.ready.inline.extend_from_slice(frame);
+    }
+
     /// Queues a PING behind everything published so far; returns the number its PONG will carry.
     pub fn ping(&mut self, now: Instant) -> u64 {
         self.tail = None;

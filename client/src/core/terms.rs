@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use laneway_proto::control::Welcome;
 use laneway_proto::frame::extensions::MESSAGE_OPTIONS_BYTES_MAX;
 use laneway_proto::limits::{
-    EXTENSION_BYTES, FRAGMENT_BYTES_STREAM, FRAME_BYTES_MAX, HEADER_BYTES, MESSAGE_BYTES_MAX_CEILING,
-    MESSAGE_BYTES_MAX_DEFAULT, SUBSCRIPTIONS_PER_SESSION_MAX, TOPICS_PER_SESSION_MAX,
+    EXTENSION_BYTES, FRAGMENT_BYTES_STREAM, FRAME_BYTES_MAX, HEADER_BYTES, LANE_CREDIT_BYTES_DEFAULT, LANES_MAX,
+    MESSAGE_BYTES_MAX_CEILING, MESSAGE_BYTES_MAX_DEFAULT, SUBSCRIPTIONS_PER_SESSION_MAX, TOPICS_PER_SESSION_MAX,
 };
 use laneway_proto::session::handshake::feature;
 
@@ -42,6 +42,9 @@ pub struct Terms {
     pub keepalive_ms: u32,
     /// Milliseconds of silence after which the broker takes a link for dead; 0 if it did not say.
     pub dead_after_ms: u32,
+    /// Bytes of each lane that this session may send before the broker has said that it takes more; `None`: the broker
+    /// knows no credit, neither its own nor this side's.
+    pub lane_credit: Option<[u64; LANES_MAX]>,
     /// Whether this session goes on from an earlier link with nothing lost.
     pub resumed: bool,
 }
@@ -68,6 +71,7 @@ impl Terms {
             filters_max: or(limits.max_subs, SUBSCRIPTIONS_PER_SESSION_MAX).min(SUBSCRIPTIONS_PER_SESSION_MAX),
             keepalive_ms: limits.keepalive_ms,
             dead_after_ms: limits.dead_after_ms,
+            lane_credit: (welcome.features & feature::CREDIT != 0).then(|| first_totals(&limits.lane_credit)),
             resumed: welcome.resumed,
         }
     }
@@ -78,6 +82,11 @@ impl Terms {
             && self.frame_bytes_max >= before.frame_bytes_max
             && self.message_bytes_max >= before.message_bytes_max
     }
+}
+
+/// The first totals by lane, the protocol's default where nothing was said.
+fn first_totals(said: &[u64]) -> [u64; LANES_MAX] {
+    std::array::from_fn(|lane| said.get(lane).copied().unwrap_or(LANE_CREDIT_BYTES_DEFAULT))
 }
 
 #[cfg(test)]
@@ -91,6 +100,15 @@ mod tests {
         assert_eq!((terms.frame_bytes_max, terms.message_bytes_max), (65_535, 1_048_576));
         assert_eq!((terms.fragment_bytes, terms.topics_max, terms.filters_max), (16_384, 65_536, 16_384));
         assert!(!terms.takes_batches);
+        assert_eq!(terms.lane_credit, None);
+    }
+
+    #[test]
+    fn a_broker_that_knows_credit_gives_a_mebibyte_on_each_lane_it_does_not_speak_of() {
+        let limits = Limits { lane_credit: vec![0, 70_000], ..Limits::default() };
+        let terms = Terms::new(Welcome { features: feature::CREDIT, limits: Some(limits), ..Welcome::default() });
+        let credit = terms.lane_credit.expect("credit");
+        assert_eq!((credit[1], credit[2], credit[15]), (70_000, 1 << 20, 1 << 20));
     }
 
     #[test]

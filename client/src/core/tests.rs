@@ -3,9 +3,13 @@
 use super::*;
 use bytes::Buf as _;
 use laneway_proto::control::{Body, Control, Limits, Welcome};
+use laneway_proto::control::{DeclareTopics, Topic};
+use laneway_proto::frame::credit::{LaneTotal, decode};
+use laneway_proto::frame::extensions::{Frag, Src};
 use laneway_proto::frame::ping::{Ping, Pong};
+use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::limits::HEADER_BYTES;
-use laneway_proto::session::handshake::PREFACE;
+use laneway_proto::session::handshake::{PREFACE, feature};
 use laneway_proto::time::Duration;
 
 const IDENTITY: Identity = Identity { node_id: [7; 16], epoch: 1, nonce: 2, origin: 3 };
@@ -94,7 +98,7 @@ fn a_slow_answer_is_waited_for_and_nobody_asks_twice() {
     sent(&mut core);
     core.on_timeout(at(1_000)).expect("alive");
     let ping = sent(&mut core);
-    let pad = laneway_proto::header::Header::new(laneway_proto::header::Kind::PAD, 0).encode();
+    let pad = Header::new(Kind::PAD, 0).encode();
     core.on_bytes(at(1_500), &pad).expect("a sign of life");
     core.on_timeout(at(2_500)).expect("alive");
     assert!(sent(&mut core).is_empty(), "the first PONG is still owed");
@@ -106,4 +110,74 @@ fn a_slow_answer_is_waited_for_and_nobody_asks_twice() {
     assert!(!sent(&mut core).is_empty(), "the next question");
     let lost = (3_601..9_000).find_map(|ms| core.on_timeout(at(ms)).err().map(|lost| (ms, lost)));
     assert!(matches!(lost, Some((5_600, Lost::Silent(_)))), "{lost:?}");
+}
+
+/// A session with room for 1,000 bytes on each lane, subscribed to everything, that knows topic 70,000.
+fn with_credit(features: u64) -> (Core, SubscriptionId) {
+    let mut core = Core::new(at(0), &CoreOptions { lane_credit_bytes: 1_000, ..CoreOptions::new(IDENTITY) });
+    sent(&mut core);
+    let welcome = Welcome { version: 1, features, ..Welcome::default() };
+    let topic = Topic { id: 70_000, name: "a".into(), ..Topic::default() };
+    let declare = Body::DeclareTopics(DeclareTopics { topics: vec![topic] });
+    let said = [PREFACE.to_vec(), Control::new(Body::Welcome(welcome)).to_frame(), Control::new(declare).to_frame()];
+    core.on_bytes(at(0), &said.concat()).expect("agreed");
+    while core.poll_event(at(0)).is_some() {}
+    let id = core.subscribe(&["#"]).expect("valid");
+    sent(&mut core);
+    (core, id)
+}
+
+fn data(lane: u8, seq: u32, flags: Flags, body: &[u8]) -> Vec<u8> {
+    let header = Header { lane, seq, flags, topic: 70_000, ..Header::new(Kind::PUB, body.len()) };
+    [&header.encode()[..], body].concat()
+}
+
+fn credits(core: &mut Core) -> Vec<LaneTotal> {
+    let bytes = sent(core);
+    if bytes.is_empty() { Vec::new() } else { decode(&bytes[HEADER_BYTES..]).expect("a CREDIT").collect() }
+}
+
+#[test]
+fn what_the_application_takes_makes_room_on_its_lane_and_what_it_leaves_does_not() {
+    let (mut core, id) = with_credit(feature::CREDIT);
+    for lane in [1, 5] {
+        for seq in 1..=5 {
+            core.on_bytes(at(1), &data(lane, seq, Flags::default(), &[0; 184])).expect("within the credit");
+        }
+    }
+    assert_eq!(credits(&mut core), []);
+    let mut inbox = Inbox::default();
+    core.take_messages(id, &mut inbox);
+    (0..3).for_each(|_| drop(inbox.pop()));
+    assert_eq!(credits(&mut core), [LaneTotal { lane: 1, total: 1_600 }]);
+    core.on_bytes(at(2), &data(1, 6, Flags::default(), &[0; 184])).expect("within the credit");
+    let fault = core.on_bytes(at(2), &data(5, 6, Flags::default(), b""));
+    assert_eq!(fault, Err(PeerFault::FlowControl), "nobody took anything of lane 5");
+}
+
+#[test]
+fn a_message_larger_than_the_credit_arrives_in_fragments_and_takes_room_until_it_is_taken() {
+    let (mut core, id) = with_credit(feature::CREDIT);
+    let mut granted = 1_000;
+    for index in 0..5u16 {
+        let frag = Frag { index, count: 5, total_len: 4_000 };
+        let body = [&frag.encode()[..], &Src { origin: 1, seq: 1 }.encode(), &[0; 800]].concat();
+        core.on_bytes(at(1), &data(5, 1, Flags::FRAG.with(Flags::SRC), &body)).expect("within the credit");
+        granted += 832;
+        let expected = [LaneTotal { lane: 5, total: granted }];
+        assert_eq!(credits(&mut core), if index < 4 { &expected[..] } else { &[] }, "fragment {index}");
+    }
+    let mut inbox = Inbox::default();
+    core.take_messages(id, &mut inbox);
+    assert_eq!(inbox.pop().map(|message| message.payload.len()), Some(4_000));
+    assert_eq!(credits(&mut core), [LaneTotal { lane: 5, total: granted }]);
+}
+
+#[test]
+fn a_broker_that_knows_no_credit_is_not_held_to_any() {
+    let (mut core, _) = with_credit(0);
+    for seq in 1..=20 {
+        core.on_bytes(at(1), &data(1, seq, Flags::default(), &[0; 184])).expect("as it likes");
+    }
+    assert_eq!(credits(&mut core), []);
 }

@@ -236,6 +236,19 @@ impl Shared {
         if let Some(queue) = queue {
             queue.abandon();
         }
+        self.give_credit();
+    }
+
+    /// Tells the broker what room there is, if that is worth it.
+    pub(super) fn give_credit(&self) {
+        let mut receiving = lock(&self.receiving);
+        let Some(credit) = receiving.incoming.poll_credit() else { return };
+        let mut sending = lock(&self.sending);
+        // A new link begins with all the room there is.
+        if sending.lost().is_none() && sending.broken().is_none() {
+            sending.outgoing.hot(&credit);
+            self.wake_writer(sending);
+        }
     }
 
     fn send_control(&self, messages: &[Control]) {
@@ -281,13 +294,17 @@ impl Shared {
         let (taken, brought) = receiving.on_bytes(now, buffer, full, tidings);
         let deadline = receiving.incoming.poll_timeout();
         let recovered = receiving.incoming.take_recovered();
+        let credit = receiving.incoming.poll_credit();
         drop(receiving);
         tidings.tell();
         if recovered {
             self.hub.doubt(ConnectionEvent::Recovered);
         }
-        if !brought.pinged.is_empty() || brought.ponged.is_some() {
+        if !brought.pinged.is_empty() || brought.ponged.is_some() || credit.is_some() {
             let mut sending = lock(&self.sending);
+            if let Some(credit) = credit {
+                sending.outgoing.hot(&credit);
+            }
             if let Some(token) = brought.ponged {
                 sending.outgoing.on_pong(token);
             }

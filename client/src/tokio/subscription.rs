@@ -19,9 +19,9 @@ use crate::message::Message;
 /// What the broker dropped for this subscriber it reports among the messages: [`Subscription::recv_item`] and
 /// [`Subscription::items`] give both; the others pass over the reports, and [`Subscription::lost_messages`] adds them up.
 ///
-/// Its queue is bounded (see [`receive_queue`](crate::ConnectOptions::receive_queue)). While it is full the connection's
-/// socket is not read, so nothing else arrives on this connection either, answers to `flush` and `subscribe` included:
-/// keep receiving, or use a connection of its own. A broker disconnects a subscriber that stays behind for too long.
+/// What it does not take waits at the broker: of each lane at most
+/// [`lane_credit`](crate::ConnectOptions::lane_credit) comes ahead, then that lane stops and all others go on. A broker
+/// disconnects a subscriber that stays behind for too long on a lane that may not drop.
 #[derive(Debug)]
 pub struct Subscription {
     link: Arc<Link>,
@@ -85,7 +85,9 @@ impl Subscription {
         if self.taken.is_empty() {
             let _ = self.queue.poll_take(&mut self.taken, None);
         }
-        self.taken.pop_item()
+        let item = self.taken.pop_item();
+        self.give_credit();
+        item
     }
 
     /// A [`Stream`] of messages and reports; ends as the subscription's own stream does.
@@ -108,6 +110,13 @@ impl Subscription {
         self.taken.lost_messages()
     }
 
+    /// Lets the broker send more if enough was taken.
+    fn give_credit(&mut self) {
+        if self.taken.take_credit_due() {
+            self.link.shared.give_credit();
+        }
+    }
+
     /// [`Subscription::recv`] for callers that poll.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Lost>> {
         loop {
@@ -123,7 +132,9 @@ impl Subscription {
     /// [`Subscription::recv_item`] for callers that poll.
     pub fn poll_recv_item(&mut self, context: &mut Context<'_>) -> Poll<Result<Item, Lost>> {
         loop {
-            if let Some(item) = self.taken.pop_item() {
+            let item = self.taken.pop_item();
+            self.give_credit();
+            if let Some(item) = item {
                 return Poll::Ready(Ok(item));
             }
             match self.queue.poll_take(&mut self.taken, Some(context)) {
@@ -180,6 +191,8 @@ impl Stream for Items<'_> {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        // What nobody takes makes room.
+        self.taken = Inbox::default();
         self.link.shared.unsubscribe(self.id);
     }
 }

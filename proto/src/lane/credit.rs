@@ -110,6 +110,11 @@ impl CreditReceiver {
         Some(total)
     }
 
+    /// Bytes that may still arrive.
+    pub const fn available(&self) -> u64 {
+        self.granted - self.received
+    }
+
     /// Bytes that arrived and were not consumed yet.
     pub const fn held(&self) -> u64 {
         self.received - self.consumed

@@ -24,6 +24,8 @@ pub mod feature {
     /// The peer counts what it receives on reliable lanes, keeps what it sends on them until it is counted, and can resume
     /// its session.
     pub const RESUME: u64 = 1 << 2;
+    /// The peer keeps to the credit it is given on each lane, and gives credit itself.
+    pub const CREDIT: u64 = 1 << 3;
     /// The peer understands CONFIRM frames, and says by COUNT frames what it has received.
     pub const CONFIRM: u64 = 1 << 4;
 }

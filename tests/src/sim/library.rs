@@ -15,7 +15,7 @@ use super::hearing::Message;
 use super::net::LinkId;
 use super::oracle::{Oracle, SessionId};
 use super::speech::{self, STAMP_BYTES, Stamp};
-use super::workload::{Conduct, Leave, PeerPlan, Step};
+use super::workload::{Conduct, Leave, PeerPlan, Step, TAKEN_MAX};
 use super::world::{Actor, ClientRead, World};
 
 /// The oracle's request number of every subscription: each is a session of its own to the oracle.
@@ -45,6 +45,8 @@ struct Subscribed {
     session: SessionId,
     filters: Vec<String>,
     confirmed: bool,
+    /// What its application has not taken.
+    inbox: Inbox,
 }
 
 /// A client.
@@ -57,6 +59,7 @@ pub struct LibraryPeer {
     call: Option<Call>,
     rests_until: Instant,
     read_rests_until: Instant,
+    take_rests_until: Instant,
     read_buffer: Vec<u8>,
     dials: u32,
     healed: bool,
@@ -82,6 +85,7 @@ impl LibraryPeer {
             call: None,
             rests_until,
             read_rests_until: Instant(0),
+            take_rests_until: Instant(0),
             read_buffer: Vec::new(),
             dials: 0,
             healed: false,
@@ -108,6 +112,7 @@ impl LibraryPeer {
         let identity = Identity { node_id, epoch: 1, nonce: u64::from(self.dials), origin: session.0 };
         let mut options = CoreOptions::new(identity);
         options.send_bytes_max = 20_000;
+        options.lane_credit_bytes = self.plan.lane_credit_bytes;
         self.call = Some(Call {
             link,
             core: Core::new(now, &options),
@@ -164,7 +169,10 @@ impl LibraryPeer {
                         call.unconfirmed -= 1;
                     }
                 }
-                Event::Messages(id) => call.deliver(id, oracle),
+                Event::Messages(id) => match call.subscriptions.iter_mut().find(|one| one.id == id) {
+                    Some(one) => call.core.take_messages(id, &mut one.inbox),
+                    None => oracle.broke("messages for a subscription that has ended"),
+                },
                 Event::Pong { own: true, .. } => {}
                 Event::Pong { token, .. } => match call.pings.remove(&token) {
                     Some(mark) => oracle.accept(call.session, mark),
@@ -176,6 +184,19 @@ impl LibraryPeer {
                 Event::Rejected { reason, .. } | Event::Goodbye(reason) => self.on_last_word(&reason, now, oracle),
                 Event::Pinged(_) => oracle.broke("the core answers PINGs itself"),
             }
+        }
+    }
+
+    /// The application takes messages, and rests.
+    fn take(&mut self, now: Instant, oracle: &mut Oracle) {
+        let Some(call) = &mut self.call else { return };
+        if now < self.take_rests_until {
+            return;
+        }
+        let taken_max = if self.plan.take_pause > Duration::ZERO { TAKEN_MAX } else { usize::MAX };
+        let taken = call.take(taken_max, oracle);
+        if taken > 0 && self.plan.take_pause > Duration::ZERO {
+            self.take_rests_until = now + self.plan.take_pause;
         }
     }
 
@@ -205,7 +226,8 @@ impl LibraryPeer {
 
     /// The connection is over, whoever ended it.
     fn hang_up(&mut self, now: Instant, oracle: &mut Oracle) {
-        let Some(call) = self.call.take() else { return };
+        let Some(mut call) = self.call.take() else { return };
+        call.take(usize::MAX, oracle);
         let sessions = call.subscriptions.iter().map(|subscribed| subscribed.session).chain([call.session]);
         for session in sessions {
             if call.last_word == Some(CloseCode::Shutdown) {
@@ -329,6 +351,9 @@ impl LibraryPeer {
         }
         wake(self.rests_until);
         wake(self.read_rests_until);
+        if call.subscriptions.iter().any(|one| !one.inbox.is_empty()) {
+            wake(self.take_rests_until);
+        }
         call.core.poll_timeout().into_iter().for_each(&mut wake);
         if !call.welcomed {
             wake(call.since + DIAL_PATIENCE);
@@ -341,6 +366,7 @@ impl Client for LibraryPeer {
         let now = self.world.borrow().now();
         self.dial_if_due(now, oracle);
         self.read(now, oracle);
+        self.take(now, oracle);
         self.watch_the_time(now, oracle);
         self.follow_plan(now, oracle);
         self.write();
@@ -353,6 +379,8 @@ impl Client for LibraryPeer {
         self.plan.read_pause = Duration::ZERO;
         self.plan.read_bytes_max = 64 * 1024;
         self.read_rests_until = Instant(0);
+        self.plan.take_pause = Duration::ZERO;
+        self.take_rests_until = Instant(0);
         if !self.retired {
             self.steps.push_back(Step::Ping);
         }
@@ -414,7 +442,7 @@ impl Call {
             Ok(id) => {
                 let session = oracle.open(false);
                 oracle.subscribe(session, &filters, REQUEST);
-                self.subscriptions.push(Subscribed { id, session, filters, confirmed: false });
+                self.subscriptions.push(Subscribed { id, session, filters, confirmed: false, inbox: Inbox::default() });
                 self.unconfirmed += 1;
             }
             Err(error) => oracle.broke(format!("the library refuses {filters:?}: {error}")),
@@ -449,24 +477,30 @@ impl Call {
         lens.len()
     }
 
-    fn deliver(&mut self, id: SubscriptionId, oracle: &mut Oracle) {
-        let mut inbox = Inbox::default();
-        self.core.take_messages(id, &mut inbox);
-        let Some(session) = self.subscribed(id).map(|subscribed| subscribed.session) else {
-            oracle.broke("messages for a subscription that has ended");
-            return;
-        };
-        while let Some(item) = inbox.pop_item() {
-            match item {
-                Item::Message(message) => {
-                    let (topic, payload) = (message.topic.to_string(), message.payload.to_vec());
-                    oracle.deliver(session, &Message { topic, lane: message.lane.number(), seq: message.seq, payload });
-                }
-                Item::Lost(LossReport { topic: Some(topic), lane, messages, .. }) => {
-                    oracle.lose(session, &topic, lane.number(), messages);
-                }
-                Item::Lost(_) => oracle.broke("a report of several topics, of which there are few"),
+    /// Takes up to `taken_max` messages and reports; returns how many there were.
+    fn take(&mut self, taken_max: usize, oracle: &mut Oracle) -> usize {
+        let mut taken = 0;
+        for Subscribed { session, inbox, .. } in &mut self.subscriptions {
+            while taken < taken_max
+                && let Some(item) = inbox.pop_item()
+            {
+                taken += 1;
+                deliver(*session, item, oracle);
             }
         }
+        taken
+    }
+}
+
+fn deliver(session: SessionId, item: Item, oracle: &mut Oracle) {
+    match item {
+        Item::Message(message) => {
+            let (topic, payload) = (message.topic.to_string(), message.payload.to_vec());
+            oracle.deliver(session, &Message { topic, lane: message.lane.number(), seq: message.seq, payload });
+        }
+        Item::Lost(LossReport { topic: Some(topic), lane, messages, .. }) => {
+            oracle.lose(session, &topic, lane.number(), messages);
+        }
+        Item::Lost(_) => oracle.broke("a report of several topics, of which there are few"),
     }
 }

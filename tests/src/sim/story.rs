@@ -1,6 +1,7 @@
 //! Scripted runs: named clients in a chosen network, for tests of one property each.
 
 use laneway_broker::config::Settings;
+use laneway_proto::limits::LANE_CREDIT_BYTES_DEFAULT;
 use laneway_proto::time::Duration;
 
 use super::crime::Crime;
@@ -76,6 +77,8 @@ fn plan(conduct: Conduct) -> PeerPlan {
         read_bytes_max: 64 * 1024,
         read_pause: Duration::ZERO,
         write_bytes_max: 64 * 1024,
+        take_pause: Duration::ZERO,
+        lane_credit_bytes: LANE_CREDIT_BYTES_DEFAULT,
     }
 }
 

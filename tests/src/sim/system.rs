@@ -287,6 +287,7 @@ impl System {
             for (name, count) in [
                 ("frame_split", counters.frames_split),
                 ("publisher_paused_by_outbox", counters.paused_by_outbox),
+                ("subscriber_without_credit", counters.credit_waits),
                 ("publisher_paused_by_mesh", counters.paused_by_mesh),
                 ("slow_consumer_disconnected", closed(CloseCode::SlowConsumer)),
                 ("broker_saw_short_send", counters.sends_short),

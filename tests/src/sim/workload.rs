@@ -2,6 +2,7 @@
 
 use laneway_broker::config::{Limits, Pools, Settings};
 use laneway_broker::pool::PoolShape;
+use laneway_proto::limits::LANE_CREDIT_BYTES_DEFAULT;
 use laneway_proto::time::Duration;
 
 use super::crime::Crime;
@@ -83,7 +84,14 @@ pub struct PeerPlan {
     pub read_pause: Duration,
     /// Bytes it writes at a time.
     pub write_bytes_max: usize,
+    /// How long its application rests after taking what there is, up to [`TAKEN_MAX`]; of the library only.
+    pub take_pause: Duration,
+    /// Bytes of each lane it lets the broker send ahead; of the library only.
+    pub lane_credit_bytes: u64,
 }
+
+/// Messages an application takes before it rests.
+pub const TAKEN_MAX: usize = 10;
 
 /// Everything about a run that is not the network's business.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -193,6 +201,13 @@ fn peer(rng: &mut Rng, wishes: &Wishes, large: usize) -> PeerPlan {
         read_bytes_max: if slow { rng.between(1, 2_000) as usize } else { 64 * 1024 },
         read_pause: if slow { Duration::from_micros(rng.between(1_000, 300_000)) } else { Duration::ZERO },
         write_bytes_max,
+        take_pause: if rng.chance(wishes.slow_permille) {
+            Duration::from_micros(rng.between(1_000, 50_000))
+        } else {
+            Duration::ZERO
+        },
+        // The largest frame has to fit.
+        lane_credit_bytes: *rng.pick(&[65_535, LANE_CREDIT_BYTES_DEFAULT]),
     }
 }
 

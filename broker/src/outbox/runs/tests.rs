@@ -88,6 +88,8 @@ proptest! {
                     let over = last > 0 && model.front().is_none_or(|(_, next)| *next != last);
                     let told = over && last.is_multiple_of(3) && !spoilt.contains(&last);
                     prop_assert_eq!(taken.mark.map(|mark| mark.ticket), told.then_some(last));
+                    let first = wanted.first_chunk().map_or(0, |len| u64::from(u16::from_le_bytes(*len)));
+                    prop_assert!(bytes.len() as u64 <= bytes_max.max(first), "{} of {bytes_max} bytes", bytes.len());
                 }
             }
             prop_assert_eq!(runs.bytes(), model.iter().map(|(frame, _)| frame.len() as u64).sum::<u64>());
@@ -100,7 +102,7 @@ proptest! {
 
 /// A fragment without payload: FRAG, then SRC.
 fn fragment(index: u16, count: u16, src: Src) -> Vec<u8> {
-    let mut bytes = vec![32, 0, 0x01, 0x0A, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+    let mut bytes = vec![32, 0, 0x01, 0x0A, 0x70, 0x11, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend(index.to_le_bytes());
     bytes.extend(count.to_le_bytes());
     bytes.extend(1_000u32.to_le_bytes());

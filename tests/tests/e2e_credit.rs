@@ -1,0 +1,64 @@
+//! Lane credit with a real broker: a lane that nobody takes from stops alone, on a connection whose other lanes go on.
+
+use std::time::Duration;
+
+use laneway_client::blocking::{Client, Subscription};
+use laneway_client::{ConnectOptions, Lane};
+use laneway_tests::real::Launch;
+use laneway_tests::real::link::Place;
+use laneway_tests::real::process::GUARD;
+
+const BULK: &str = "disk/image";
+const BULK_MESSAGES: u64 = 600;
+const BULK_BYTES: usize = 40_000;
+const COMMANDS: u64 = 2_000;
+const LANE_CREDIT_BYTES: u64 = 256 * 1024;
+
+fn connect(place: &Place) -> Client {
+    let options = ConnectOptions::new().no_reconnect().lane_credit(LANE_CREDIT_BYTES);
+    options.connect_blocking(&place.url()).unwrap_or_else(|error| panic!("{place}: {error}"))
+}
+
+fn numbered(number: u64, bytes: usize) -> Vec<u8> {
+    let mut payload = vec![number as u8; bytes];
+    payload[..8].copy_from_slice(&number.to_le_bytes());
+    payload
+}
+
+fn expect(subscription: &mut Subscription, number: u64, bytes: usize) {
+    let got = subscription.recv_timeout(GUARD).expect("the connection holds").expect("a message");
+    assert!(got.payload == numbered(number, bytes), "message {number} of {} was changed", got.topic);
+}
+
+fn check_that_one_lane_stops_alone(place: &Place) {
+    let subscriber = connect(place);
+    let mut bulk = subscriber.subscribe(BULK).expect("subscribed");
+    let mut commands = subscriber.subscribe("robot/+").expect("subscribed");
+    let source = connect(place);
+    let flood = std::thread::spawn(move || {
+        let messages = (0..BULK_MESSAGES).map(|number| numbered(number, BULK_BYTES));
+        source.publish_batch_with(BULK, messages, Lane::BULK.into()).expect("published");
+        source.flush().expect("accepted");
+    });
+    let commander = connect(place);
+    for number in 0..COMMANDS {
+        commander.publish("robot/arm", numbered(number, 64)).expect("published");
+        expect(&mut commands, number, 64);
+    }
+    assert!(!flood.is_finished(), "24 MB wait for a subscriber who takes none of it");
+    for number in 0..BULK_MESSAGES {
+        expect(&mut bulk, number, BULK_BYTES);
+    }
+    flood.join().expect("the flood is over");
+    assert!(bulk.recv_timeout(Duration::from_millis(10)).expect("the connection holds").is_none());
+}
+
+#[test]
+fn a_lane_that_the_application_leaves_stops_no_other_lane_of_its_connection() {
+    for shards in [1, 2] {
+        let broker = Launch::new(shards).config("[limits]\nblock_ms_max = 3600000").start();
+        check_that_one_lane_stops_alone(broker.tcp());
+        check_that_one_lane_stops_alone(broker.unix());
+        broker.stop_idle();
+    }
+}
