@@ -54,6 +54,8 @@ pub struct Counters {
     pub refused_at_once: u64,
     /// Times accepting paused because the system had no descriptor or memory left.
     pub accept_paused: u64,
+    /// New connections of which the system refused an option; they work without it.
+    pub options_refused: u64,
     /// Sessions that reached WELCOME.
     pub welcomed: u64,
     /// Sessions refused with REJECT.

@@ -22,6 +22,16 @@ impl Timers {
         self.heap.push(Reverse((at, key)));
     }
 
+    /// How many are set.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
     /// When the next one is due.
     pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|&Reverse((at, _))| at)

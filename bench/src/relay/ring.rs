@@ -191,7 +191,7 @@ impl<D: Distribute> Relay<D> {
             self.early.push(socket);
             return;
         }
-        self.io.configure(socket, &SocketOptions { nodelay: true, ..SocketOptions::default() });
+        let _ = self.io.configure(socket, &SocketOptions { nodelay: true, ..SocketOptions::default() });
         let place = self.publisher.is_some().then_some(self.subscribers.len());
         let peer = Peer { socket, place, receiving: false, pausing: false, sending: false, closing: false };
         let key = self.peers.insert_with(|_| peer);

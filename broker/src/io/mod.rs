@@ -173,8 +173,8 @@ pub trait Io {
     /// Who is on the other side.
     fn peer(&self, socket: Socket) -> PeerAddress;
 
-    /// Sets a connected socket's options; what the socket's kind does not know is left alone.
-    fn configure(&mut self, socket: Socket, options: &SocketOptions);
+    /// Sets a connected socket's options. All of them are tried; the error is that of the first one refused.
+    fn configure(&mut self, socket: Socket, options: &SocketOptions) -> Result<(), Errno>;
 
     /// Starts receiving into ingress buffers.
     fn receive(&mut self, key: Key, socket: Socket, how: Receive);

@@ -23,10 +23,13 @@ pub enum Tag {
     Wake = 5,
     /// An operation whose result nobody waits for.
     Ignore = 6,
+    /// A message to another shard's ring; the slot is the shard.
+    Ring = 7,
 }
 
 impl Tag {
-    const ALL: [Self; 6] = [Self::Accept, Self::Receive, Self::Send, Self::Doorbell, Self::Wake, Self::Ignore];
+    const ALL: [Self; 7] =
+        [Self::Accept, Self::Receive, Self::Send, Self::Doorbell, Self::Wake, Self::Ignore, Self::Ring];
 }
 
 /// Packs a tag and a key.

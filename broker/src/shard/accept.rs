@@ -5,8 +5,9 @@ use laneway_proto::session::Session;
 use laneway_proto::time::Duration;
 
 use super::Shard;
+use crate::config::Settings;
 use crate::conn::{Conn, Receiving};
-use crate::io::{Errno, Io, ListenerId, Receive, Socket, SocketOptions};
+use crate::io::{Errno, Io, ListenerId, PeerAddress, Receive, Socket, SocketOptions};
 use crate::mesh::{Envelope, Handover};
 use crate::slab::Key;
 
@@ -58,6 +59,27 @@ impl Accepting {
     }
 }
 
+/// What a new connection's socket is set to; only what its kind knows.
+const fn socket_options(settings: &Settings, address: &PeerAddress) -> SocketOptions {
+    let tcp = &settings.tcp;
+    match address {
+        PeerAddress::Unix { .. } => SocketOptions {
+            nodelay: false,
+            keepalive_s: 0,
+            notsent_lowat_bytes: 0,
+            send_buffer_bytes: settings.unix.send_buffer_bytes,
+            receive_buffer_bytes: tcp.receive_buffer_bytes,
+        },
+        PeerAddress::Tcp(_) | PeerAddress::Unknown => SocketOptions {
+            nodelay: tcp.nodelay,
+            keepalive_s: tcp.keepalive_s,
+            notsent_lowat_bytes: tcp.notsent_lowat_bytes,
+            send_buffer_bytes: tcp.send_buffer_bytes,
+            receive_buffer_bytes: tcp.receive_buffer_bytes,
+        },
+    }
+}
+
 /// The listener a timer's key stands for.
 pub(super) const fn listener_of(key: Key) -> Option<ListenerId> {
     match key.slot.checked_sub(LISTENER_SLOT_FIRST) {
@@ -100,18 +122,9 @@ impl<I: Io> Shard<I> {
         let Handover { socket, address, listener, refused } = handover;
         let now = self.now();
         let session = Session::new(now, self.settings.limits.patience());
-        let tcp = &self.settings.tcp;
-        let options = SocketOptions {
-            nodelay: tcp.nodelay,
-            keepalive_s: tcp.keepalive_s,
-            notsent_lowat_bytes: tcp.notsent_lowat_bytes,
-            send_buffer_bytes: match address {
-                crate::io::PeerAddress::Unix { .. } => self.settings.unix.send_buffer_bytes,
-                crate::io::PeerAddress::Tcp(_) | crate::io::PeerAddress::Unknown => tcp.send_buffer_bytes,
-            },
-            receive_buffer_bytes: tcp.receive_buffer_bytes,
-        };
-        self.io.configure(socket, &options);
+        if let Err(error) = self.io.configure(socket, &socket_options(&self.settings, &address)) {
+            self.on_options_refused(error);
+        }
         let key = self.conns.insert_with(|_| Conn {
             refused,
             receiving: Receiving::Many,
@@ -119,6 +132,14 @@ impl<I: Io> Shard<I> {
         });
         self.io.receive(key, socket, Receive::Many);
         self.arm_timer(key);
+    }
+
+    /// The connection works without them, as the system's defaults are.
+    fn on_options_refused(&mut self, error: Errno) {
+        self.counters.options_refused += 1;
+        if self.counters.options_refused == 1 {
+            tracing::warn!(error = error.text(), "an option of a socket was refused; see the tables tcp and unix");
+        }
     }
 
     /// A connection that this shard had accepted has ended, here or on another shard.

@@ -228,6 +228,16 @@ impl<I: Io> Shard<I> {
         self.router.filters()
     }
 
+    /// Deadlines it waits for, those that have become needless included.
+    pub fn deadlines(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Subscriptions that wait for other shards.
+    pub fn pending(&self) -> usize {
+        self.tickets.len()
+    }
+
     fn now(&self) -> Instant {
         self.io.now()
     }

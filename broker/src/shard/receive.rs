@@ -124,7 +124,8 @@ impl<I: Io> Shard<I> {
             conn.session.on_partial(now, false);
         }
         conn.session.on_partial(now, incomplete);
-        if incomplete && conn.timer_at.is_none() {
+        // The timer that is set may be a later one: that of a handshake long over.
+        if incomplete && conn.timer_at.is_none_or(|set| conn.session.poll_timeout().is_some_and(|due| due < set)) {
             self.arm_timer(key);
         }
     }

@@ -12,6 +12,7 @@ use laneway_broker::pool::{BufId, Piece, Pool, PoolShape};
 use laneway_broker::slab::Key;
 use laneway_proto::time::Instant;
 
+use super::injection::Operation;
 use super::net::Side;
 use super::port::{Listener, Receive, Send};
 use super::world::{Actor, World};
@@ -93,6 +94,15 @@ impl SimIo {
                     world.ports[shard].listeners[index].ending = Some(Some(Errno(libc::EMFILE)));
                     continue;
                 }
+                if let Some(error) = world.strike(Operation::Accept) {
+                    world.ports[shard].listeners[index].ending = Some(Some(error));
+                    if error.0 == libc::ECONNABORTED
+                        && let Some(gone) = world.ports[shard].listeners[index].backlog.pop_front()
+                    {
+                        world.refuse(gone);
+                    }
+                    continue;
+                }
                 let Some(link) = world.ports[shard].listeners[index].backlog.pop_front() else { break };
                 let socket = Socket(world.open_descriptor(link));
                 completions.push(Completion::Accepted { listener, socket });
@@ -161,6 +171,9 @@ impl SimIo {
             if completions.len() >= world.config.completions_max {
                 return None;
             }
+            if let Some(error) = world.strike(Operation::Receive) {
+                return Some(end_of(error));
+            }
             if self.lent.is_empty() || world.streams.network.chance(world.config.no_buffers_permille) {
                 world.marks.hit("no_buffers");
                 return Some(ReceiveEnd::NoBuffers);
@@ -223,6 +236,15 @@ impl SimIo {
     }
 }
 
+/// How a receive ends with an error, as the ring reports it.
+const fn end_of(error: Errno) -> ReceiveEnd {
+    match error.0 {
+        libc::ENOBUFS => ReceiveEnd::NoBuffers,
+        libc::ECANCELED => ReceiveEnd::Cancelled,
+        _ => ReceiveEnd::Failed(error),
+    }
+}
+
 impl Io for SimIo {
     fn now(&self) -> Instant {
         self.now
@@ -258,12 +280,18 @@ impl Io for SimIo {
     }
 
     fn peer(&self, socket: Socket) -> PeerAddress {
-        let world = self.world.borrow();
-        world.links[world.link_of(socket.0).0 as usize].address.clone()
+        let mut world = self.world.borrow_mut();
+        let link = world.link_of(socket.0);
+        match world.strike(Operation::Peer) {
+            Some(_) => PeerAddress::Unknown,
+            None => world.links[link.0 as usize].address.clone(),
+        }
     }
 
-    fn configure(&mut self, socket: Socket, _options: &SocketOptions) {
-        let _ = self.world.borrow().link_of(socket.0);
+    fn configure(&mut self, socket: Socket, _options: &SocketOptions) -> Result<(), Errno> {
+        let mut world = self.world.borrow_mut();
+        let _ = world.link_of(socket.0);
+        world.strike(Operation::Configure).map_or(Ok(()), Err)
     }
 
     fn receive(&mut self, key: Key, socket: Socket, how: laneway_broker::io::Receive) {
@@ -304,7 +332,8 @@ impl Io for SimIo {
             assert!(!busy, "descriptor {} already has a send in flight", socket.0);
             let short = world.streams.network.chance(world.config.short_send_permille);
             let enough = if short { 1 + world.streams.network.index(bytes.len()) } else { bytes.len() };
-            let send = Send { key, link, bytes, bufs, done: 0, enough, started: false, result: None };
+            let result = world.strike(Operation::Send).map(Err);
+            let send = Send { key, link, bytes, bufs, done: 0, enough, started: false, result };
             world.ports[shard].sends.push(send);
         });
     }
@@ -313,6 +342,11 @@ impl Io for SimIo {
         self.submit(|world, _| {
             let link = world.link_of(socket.0);
             world.note("shutdown_send", &[u64::from(link.0)]);
+            if world.strike(Operation::ShutdownSend).is_some() {
+                // It fails on a connection that is gone, and on no other.
+                world.break_link(link);
+                return;
+            }
             world.finish(link, Side::Broker);
             world.pump(link);
         });
@@ -323,6 +357,10 @@ impl Io for SimIo {
             let link = world.link_of(socket.0);
             if !std::mem::replace(&mut world.links[link.0 as usize].broker_shut, true) {
                 world.note("shutdown", &[u64::from(link.0)]);
+                if world.strike(Operation::Shutdown).is_some() {
+                    world.break_link(link);
+                    return;
+                }
                 world.finish(link, Side::Broker);
                 world.pump(link);
             }
@@ -354,6 +392,9 @@ impl Io for SimIo {
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if let Some(Errno(errno)) = self.world.borrow_mut().strike(Operation::Turn) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         while let Some(lent) = self.pool.lend() {
             self.lent.push_back(lent);
         }

@@ -2,11 +2,13 @@
 //!
 //! [`io::SimIo`] is the broker's door into a [`world::World`]; everything random comes from separate streams of one seed.
 
+pub mod churn;
 pub mod client;
 pub mod clock;
 pub mod crime;
 pub mod faults;
 pub mod hearing;
+pub mod injection;
 pub mod io;
 pub mod library;
 pub mod losses;

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use laneway_broker::io::{ListenerId, PeerAddress};
+use laneway_broker::io::{Errno, ListenerId, PeerAddress};
 use laneway_proto::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::faults::NetworkConfig;
+use super::injection::{Injection, Operation};
 use super::marks::Marks;
 use super::net::{End, Link, LinkId, Pipe, Side};
 use super::port::Port;
@@ -52,6 +53,8 @@ pub struct World {
     pub streams: Streams,
     /// What may go wrong.
     pub config: NetworkConfig,
+    /// The one operation of the door that fails by plan.
+    pub injection: Injection,
     /// What happened.
     pub trace: Trace,
     /// What was reached.
@@ -69,6 +72,7 @@ impl World {
             clock: Clock::default(),
             streams: Streams::new(seed),
             config,
+            injection: Injection::default(),
             trace: Trace::new(print),
             marks: Marks::default(),
             links: Vec::new(),
@@ -165,6 +169,14 @@ impl World {
         }
     }
 
+    /// Counts an operation of the door; the number of the error with which it fails, if it does.
+    pub(super) fn strike(&mut self, operation: Operation) -> Option<Errno> {
+        let errno = self.injection.strikes(operation)?;
+        self.note("injected", &[operation as u64, errno as u64]);
+        self.marks.hit("injected");
+        Some(Errno(errno))
+    }
+
     /// The delay of one write on a connection.
     fn due(&mut self, id: LinkId) -> Instant {
         let now = self.clock.now();
@@ -245,6 +257,11 @@ impl World {
     pub fn live(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         let numbered = self.links.iter().enumerate().map(|(index, link)| (LinkId(index as u32), link));
         numbered.filter(|(_, link)| !(link.broker_closed || link.descriptor.is_none()) || !link.client_closed)
+    }
+
+    /// Receives and sends in flight.
+    pub fn operations(&self) -> usize {
+        self.ports.iter().map(|port| port.receives.len() + port.sends.len()).sum()
     }
 
     /// Connections the broker holds open.

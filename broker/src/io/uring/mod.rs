@@ -185,7 +185,9 @@ impl UringIo {
                     setup::drain_event(&self.doorbells[usize::from(self.shard)].wake);
                     self.wake_armed &= cqueue::more(flags);
                 }
-                Some((Tag::Ignore, _)) | None => {}
+                // Its ring could not take the message; its descriptor always can.
+                Some((Tag::Ring, shard)) if result < 0 => self.doorbells[shard.slot as usize].wake(),
+                Some((Tag::Ring | Tag::Ignore, _)) | None => {}
             }
         }
         self.reaped = reaped;
@@ -259,8 +261,8 @@ impl Io for UringIo {
         sockets::peer(socket)
     }
 
-    fn configure(&mut self, socket: Socket, options: &SocketOptions) {
-        sockets::configure(socket, options);
+    fn configure(&mut self, socket: Socket, options: &SocketOptions) -> Result<(), Errno> {
+        sockets::configure(socket, options)
     }
 
     fn receive(&mut self, key: Key, socket: Socket, how: Receive) {
@@ -307,7 +309,7 @@ impl Io for UringIo {
         }
         let bits = token::pack_slot(Tag::Doorbell, u32::from(self.shard));
         let message = opcode::MsgRingData::new(types::Fd(ring), 0, bits, None).build();
-        self.push(&message.user_data(token::pack_slot(Tag::Ignore, 0)));
+        self.push(&message.user_data(token::pack_slot(Tag::Ring, u32::from(shard))));
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -336,5 +338,46 @@ impl Drop for UringIo {
             self.buffers.leak();
             self.sends.leak();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    const SHAPE: PoolShape = PoolShape {
+        ingress_buffer_bytes: 4_096,
+        ingress_buffers: 1,
+        ingress_buffers_max: 1,
+        egress_buffer_bytes: 4_096,
+        egress_buffers_kept: 1,
+    };
+
+    #[test]
+    fn a_shard_is_woken_by_its_descriptor_if_its_ring_takes_no_message() {
+        let doorbells: Arc<[Doorbell]> = [(); 2].map(|()| Doorbell::new().expect("a descriptor")).into();
+        let parts = UringParts {
+            shard: 0,
+            doorbells: Arc::clone(&doorbells),
+            listeners: Vec::new(),
+            pool: SHAPE,
+            start: std::time::Instant::now(),
+        };
+        let mut io = UringIo::open(parts).expect("io_uring works here");
+        // A descriptor that is no ring: the message to it fails.
+        let no_ring = setup::event_descriptor().expect("a descriptor");
+        doorbells[1].ring.store(no_ring.as_raw_fd(), Ordering::Release);
+        io.ring_doorbell(1);
+        let mut completions = Vec::new();
+        let mut is_awake = false;
+        for _ in 0..1_000 {
+            io.turn(Wait::No, &mut completions).expect("the ring works");
+            let mut polled = [PollFd::new(doorbells[1].wake.as_fd(), PollFlags::POLLIN)];
+            is_awake |= poll(&mut polled, PollTimeout::ZERO) == Ok(1);
+        }
+        assert!(is_awake, "nobody woke the other shard");
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::sys::socket::{self, SockaddrLike as _, SockaddrStorage, sockopt};
 
-use super::super::{PeerAddress, Socket, SocketOptions};
+use super::super::{Errno, PeerAddress, Socket, SocketOptions};
 
 fn borrow(socket: &Socket) -> BorrowedFd<'_> {
     // SAFETY: a `Socket` names a descriptor that the shard owns and closes only through `close` below, after which it
@@ -38,30 +38,38 @@ fn tcp_peer(address: &SockaddrStorage) -> PeerAddress {
     })
 }
 
-/// Sets options; a socket of another kind refuses some, which changes nothing.
-pub(super) fn configure(socket: Socket, options: &SocketOptions) {
+/// Sets options, all that are asked for; the error is that of the first one refused.
+pub(super) fn configure(socket: Socket, options: &SocketOptions) -> Result<(), Errno> {
     let descriptor = borrow(&socket);
+    let mut refused = None;
+    let mut note = |set: nix::Result<()>| {
+        if let Err(errno) = set {
+            refused.get_or_insert(Errno(errno as i32));
+        }
+    };
     if options.nodelay {
-        let _ = socket::setsockopt(&descriptor, sockopt::TcpNoDelay, &true);
+        note(socket::setsockopt(&descriptor, sockopt::TcpNoDelay, &true));
     }
-    if options.keepalive_s > 0 && socket::setsockopt(&descriptor, sockopt::TcpKeepIdle, &options.keepalive_s).is_ok() {
-        let _ = socket::setsockopt(&descriptor, sockopt::KeepAlive, &true);
+    if options.keepalive_s > 0 {
+        note(socket::setsockopt(&descriptor, sockopt::TcpKeepIdle, &options.keepalive_s));
+        note(socket::setsockopt(&descriptor, sockopt::KeepAlive, &true));
     }
     if options.send_buffer_bytes > 0 {
-        let _ = socket::setsockopt(&descriptor, sockopt::SndBuf, &(options.send_buffer_bytes as usize));
+        note(socket::setsockopt(&descriptor, sockopt::SndBuf, &(options.send_buffer_bytes as usize)));
     }
     if options.receive_buffer_bytes > 0 {
-        let _ = socket::setsockopt(&descriptor, sockopt::RcvBuf, &(options.receive_buffer_bytes as usize));
+        note(socket::setsockopt(&descriptor, sockopt::RcvBuf, &(options.receive_buffer_bytes as usize)));
     }
     if options.notsent_lowat_bytes > 0 {
-        set_notsent_lowat(socket, options.notsent_lowat_bytes);
+        note(set_notsent_lowat(socket, options.notsent_lowat_bytes));
     }
+    refused.map_or(Ok(()), Err)
 }
 
-fn set_notsent_lowat(socket: Socket, bytes: u32) {
+fn set_notsent_lowat(socket: Socket, bytes: u32) -> nix::Result<()> {
     let value = bytes as libc::c_int;
     // SAFETY: the kernel reads `size_of::<c_int>()` bytes from `value` during the call.
-    let _ = unsafe {
+    let result = unsafe {
         libc::setsockopt(
             socket.0,
             libc::IPPROTO_TCP,
@@ -70,6 +78,7 @@ fn set_notsent_lowat(socket: Socket, bytes: u32) {
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
+    nix::errno::Errno::result(result).map(drop)
 }
 
 /// Ends the sending direction.
