@@ -89,7 +89,7 @@ struct LaneFrames {
 
 /// What one peer has not counted, by lane.
 ///
-/// Invariant: `bytes` is the sum of the parts' lengths, and of [`PART_BYTES`] for each; every part holds one reference.
+/// Invariant: `bytes` is the sum of the parts' lengths, and of `PART_BYTES` for each; every part holds one reference.
 #[derive(Debug)]
 pub struct KeptFrames {
     lanes: Vec<LaneFrames>,
