@@ -141,7 +141,9 @@ fn the_vectors_of_frames_say_what_stands_beside_them() {
     assert_eq!(beat.encode().as_slice(), vectors["heartbeat"]);
 
     let reason = LossReason::Ttl;
-    let lost = RangeLost { topic: 0x1_0001, lane: 2, reason, first: 7, count: 3, messages: 1, bytes: 3_000 };
+    let (sent, frame_bytes, last_bytes) = (3, 1_456, 100);
+    let lost =
+        RangeLost { topic: 0x1_0001, lane: 2, reason, first: 7, count: 3, messages: 1, sent, frame_bytes, last_bytes };
     let (header, body) = frame("lost");
     assert_eq!(RangeLost::decode(&header, &body), Ok(lost));
     assert_eq!(lost.encode().as_slice(), vectors["lost"]);

@@ -42,8 +42,7 @@ pub const BURST_DATAGRAMS: u32 = 16;
 
 /// Fragments of a message on an unreliable lane.
 pub const UNRELIABLE_FRAGMENTS_MAX: u16 = 16;
-/// Messages of one source and lane that may be incomplete at a time: a sender on an RU lane keeps to it, and on unreliable
-/// lanes the oldest goes.
+/// Messages of one source and unreliable lane that may be incomplete at a time: the oldest goes.
 pub const PARTIAL_MESSAGES_MAX: usize = 4;
 /// Milliseconds after which an incomplete message of an unreliable lane goes, if three round trips are shorter.
 pub const PARTIAL_MS_MIN: u32 = 200;

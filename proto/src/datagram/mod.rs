@@ -5,7 +5,8 @@
 //! | [`limits`] | every bound of datagram links |
 //! | [`header`], [`crc`] | the 16 bytes in front of the frames, and the four behind |
 //! | [`ack`], [`nak`], [`heartbeat`], [`loss`], [`signs`] | bodies of the frames that only datagram links have |
-//! | [`received`] | which datagrams arrived |
+//! | [`received`], [`rtt`], [`pace`] | which datagrams arrived, how long a round trip takes, how fast to send |
+//! | [`sent`], [`outbound`] | which datagrams are under way, and which frames are sent again |
 //! | [`interest`], [`filter`] | what a broadcast is about, and who rejects it in the kernel |
 
 pub mod ack;
@@ -17,5 +18,9 @@ pub mod interest;
 pub mod limits;
 pub mod loss;
 pub mod nak;
+pub mod outbound;
+pub mod pace;
 pub mod received;
+pub mod rtt;
+pub mod sent;
 pub mod signs;

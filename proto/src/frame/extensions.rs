@@ -23,7 +23,7 @@ pub const XHDR_RECEIVERS: u8 = 0x07;
 pub const MESSAGE_OPTIONS_BYTES_MAX: usize = 16;
 
 /// Where a fragment stands in its message.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Frag {
     /// Place of this fragment, from 0.
     pub index: u16,

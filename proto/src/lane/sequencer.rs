@@ -9,8 +9,8 @@ use crate::time::{Duration, Instant};
 pub const EXACT_WINDOW: u32 = 255;
 
 const WORDS: usize = 4;
-const BITS: u32 = 64 * WORDS as u32;
-const _: () = assert!(EXACT_WINDOW < BITS, "the numbers of a window, and the 0 it may span, have a bit each");
+const _: () =
+    assert!(EXACT_WINDOW == 64 * WORDS as u32 - 1, "the numbers of a window, and the 0 it may span, have a bit each");
 
 /// Steps from number `from` forward to number `to`, if that is the nearer way round; 0 if they are the same. Neither is 0.
 pub const fn forward(from: u32, to: u32) -> Option<u32> {
@@ -61,25 +61,56 @@ pub enum Verdict {
     Beyond,
 }
 
-/// RU and RO: each number of one source stream delivered once or lost, never both; in 72 bytes.
+/// RU and RO: each number of one source stream delivered once or lost, never both; in 72 bytes, unless the caller brings
+/// more room for a larger window.
 ///
 /// Invariant: everything before `next` is delivered or lost; `next` is not lost, and is held only until the owner has
-/// called [`Self::release`]. Bit `seq % BITS` stands for the one number of the window that it can be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ExactlyOnce {
+/// called [`Self::release`]. Bit `seq % bits` of each half of `words` stands for the one number of the window that it can
+/// be. First half: delivered ahead of `next` (RU), or lost. Second half: waiting for `next` (RO).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct ExactlyOnce<W = [u64; 2 * WORDS]> {
     ordered: bool,
     next: u32,
-    /// Delivered ahead of `next` (RU), or lost.
-    done: [u64; WORDS],
-    /// Waiting for `next` (RO).
-    held: [u64; WORDS],
+    words: W,
+}
+
+/// What was known of a number that turns out to be lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Before {
+    /// It had not arrived.
+    Missing,
+    /// It was waiting for another one, and is lost with it.
+    Held,
 }
 
 impl ExactlyOnce {
-    /// A stream whose first number is `first` (not 0). `ordered`: RO.
+    /// A stream whose first number is `first` (not 0), with a window of [`EXACT_WINDOW`] numbers. `ordered`: RO.
     pub const fn new(first: u32, ordered: bool) -> Self {
         assert!(first != 0, "0 numbers nothing");
-        Self { ordered, next: first, done: [0; WORDS], held: [0; WORDS] }
+        Self { ordered, next: first, words: [0; 2 * WORDS] }
+    }
+}
+
+impl<W: AsRef<[u64]> + AsMut<[u64]>> ExactlyOnce<W> {
+    /// The same with a window in the caller's words: as many numbers, less one, as half of them have bits.
+    ///
+    /// # Panics
+    /// If `words` is no power of two, or `first` is 0.
+    pub fn with_words(mut words: W, first: u32, ordered: bool) -> Self {
+        let len = words.as_ref().len();
+        assert!(len >= 2 && len.is_power_of_two(), "{len} words are not two equal rings that close where numbers wrap");
+        assert!(first != 0, "0 numbers nothing");
+        words.as_mut().fill(0);
+        Self { ordered, next: first, words }
+    }
+
+    /// Numbers from `next` on that are told apart.
+    pub fn window(&self) -> u32 {
+        self.bits() - 1
+    }
+
+    fn bits(&self) -> u32 {
+        self.words.as_ref().len() as u32 * 32
     }
 
     /// The first number that is neither delivered nor lost: acknowledge everything before it.
@@ -93,21 +124,31 @@ impl ExactlyOnce {
             return Verdict::Beyond;
         }
         let Some(ahead) = forward(self.next, seq) else { return Verdict::Duplicate };
-        if ahead >= EXACT_WINDOW {
+        if ahead >= self.window() {
             return Verdict::Beyond;
         }
-        if has(&self.done, seq) || has(&self.held, seq) {
+        if self.is_done(seq) || self.is_held(seq) {
             return Verdict::Duplicate;
         }
         if ahead == 0 {
             self.step();
         } else if self.ordered {
-            put(&mut self.held, seq, true);
+            self.put(Half::Held, seq, true);
             return Verdict::Hold;
         } else {
-            put(&mut self.done, seq, true);
+            self.put(Half::Done, seq, true);
         }
         Verdict::Deliver
+    }
+
+    /// Whether all of `count` numbers from `first` on are delivered, held or lost.
+    pub fn is_settled(&self, first: u32, count: u32) -> bool {
+        let (start, left) = match forward(self.next, first) {
+            Some(_) => (first, count),
+            None => (self.next, count.saturating_sub(forward(first, self.next).unwrap_or(u32::MAX))),
+        };
+        left <= self.window()
+            && (0..left).map(|ahead| seq_after(start, ahead)).all(|seq| self.is_done(seq) || self.is_held(seq))
     }
 
     /// The sender will not send `count` numbers from `first` on. Returns how many of them are lost by that: those that
@@ -124,19 +165,19 @@ impl ExactlyOnce {
             (Some(ahead), _) => (ahead, count),
             (None, behind) => (0, count.saturating_sub(behind.unwrap_or(u32::MAX))),
         };
-        let end = ahead.saturating_add(count);
+        let (end, window) = (ahead.saturating_add(count), self.window());
         let mut lost = 0;
         let start = self.next;
-        for ahead in ahead..end.min(EXACT_WINDOW) {
+        for ahead in ahead..end.min(window) {
             let seq = seq_after(start, ahead);
-            if !has(&self.done, seq) && !has(&self.held, seq) {
-                put(&mut self.done, seq, true);
+            if !self.is_done(seq) && !self.is_held(seq) {
+                self.put(Half::Done, seq, true);
                 lost += 1;
             }
         }
         self.skip_done();
         let passed = forward(start, self.next).unwrap_or_default();
-        if ahead == 0 && passed >= EXACT_WINDOW && end > passed {
+        if ahead == 0 && passed >= window && end > passed {
             // The window is empty again: the rest of the range needs no bits.
             self.next = seq_after(start, end);
             lost += end - passed;
@@ -144,13 +185,39 @@ impl ExactlyOnce {
         lost
     }
 
+    /// A message of `count` numbers from `first` on, all within the window, is lost unless all of them have arrived; calls
+    /// `lost` with the place in the message of each number that is lost by that, and what was known of it. Returns
+    /// whether the message is lost. On RO, then [`Self::release`] what waited for it.
+    pub fn on_message_lost(&mut self, first: u32, count: u32, lost: &mut impl FnMut(u32, Before)) -> bool {
+        if first == 0 || self.is_settled(first, count) {
+            return false;
+        }
+        for place in 0..count {
+            let seq = seq_after(first, place);
+            match forward(self.next, seq) {
+                Some(ahead) if ahead < self.window() => {}
+                Some(_) => break,
+                None => continue,
+            }
+            if self.is_held(seq) {
+                self.put(Half::Held, seq, false);
+                lost(place, Before::Held);
+            } else if !self.is_done(seq) {
+                lost(place, Before::Missing);
+            }
+            self.put(Half::Done, seq, true);
+        }
+        self.skip_done();
+        true
+    }
+
     /// RO: the number of a held message that is now to be delivered. Call it until it says `None`.
     pub fn release(&mut self) -> Option<u32> {
         let seq = self.next;
-        if !has(&self.held, seq) {
+        if !self.is_held(seq) {
             return None;
         }
-        put(&mut self.held, seq, false);
+        self.put(Half::Held, seq, false);
         self.step();
         Some(seq)
     }
@@ -161,22 +228,46 @@ impl ExactlyOnce {
     }
 
     fn skip_done(&mut self) {
-        while has(&self.done, self.next) {
-            put(&mut self.done, self.next, false);
+        while self.is_done(self.next) {
+            self.put(Half::Done, self.next, false);
             self.next = seq_after(self.next, 1);
         }
     }
+
+    fn place(&self, half: Half, seq: u32) -> (usize, u64) {
+        let at = seq & (self.bits() - 1);
+        let first = match half {
+            Half::Done => 0,
+            Half::Held => self.words.as_ref().len() / 2,
+        };
+        (first + (at / 64) as usize, 1 << (at % 64))
+    }
+
+    fn has(&self, half: Half, seq: u32) -> bool {
+        let (word, bit) = self.place(half, seq);
+        self.words.as_ref()[word] & bit != 0
+    }
+
+    fn is_done(&self, seq: u32) -> bool {
+        self.has(Half::Done, seq)
+    }
+
+    fn is_held(&self, seq: u32) -> bool {
+        self.has(Half::Held, seq)
+    }
+
+    fn put(&mut self, half: Half, seq: u32, on: bool) {
+        let (place, bit) = self.place(half, seq);
+        let word = &mut self.words.as_mut()[place];
+        *word = if on { *word | bit } else { *word & !bit };
+    }
 }
 
-const fn has(bits: &[u64; WORDS], seq: u32) -> bool {
-    let at = seq % BITS;
-    bits[(at / 64) as usize] & 1 << (at % 64) != 0
-}
-
-const fn put(bits: &mut [u64; WORDS], seq: u32, on: bool) {
-    let at = seq % BITS;
-    let word = &mut bits[(at / 64) as usize];
-    *word = *word & !(1 << (at % 64)) | (on as u64) << (at % 64);
+/// Which ring of bits.
+#[derive(Clone, Copy)]
+enum Half {
+    Done,
+    Held,
 }
 
 #[cfg(test)]
@@ -236,6 +327,24 @@ mod tests {
         assert_eq!(lane.next(), 2);
         assert_eq!([0, 2 + EXACT_WINDOW].map(|seq| lane.on_message(seq)), [Verdict::Beyond; 2]);
         assert_eq!(lane.on_message(1 + EXACT_WINDOW), Verdict::Deliver);
+    }
+
+    #[test]
+    fn a_message_of_several_numbers_is_lost_as_a_whole_or_not_at_all() {
+        let mut lane = ExactlyOnce::with_words([0; 2], 5, true);
+        assert_eq!(lane.window(), 63);
+        assert_eq!([5, 7, 9, 10].map(|seq| lane.on_message(seq)), {
+            [Verdict::Deliver, Verdict::Hold, Verdict::Hold, Verdict::Hold]
+        });
+        assert!(lane.is_settled(9, 2) && lane.is_settled(3, 3) && !lane.is_settled(5, 2));
+        assert!(!lane.on_message_lost(9, 2, &mut |_, _| unreachable!()), "all of it is there");
+        let mut seen = Vec::new();
+        assert!(lane.on_message_lost(5, 4, &mut |place, before| seen.push((place, before))));
+        assert_eq!(seen, [(1, Before::Missing), (2, Before::Held), (3, Before::Missing)]);
+        assert_eq!((lane.release(), lane.release(), lane.release(), lane.next()), (Some(9), Some(10), None, 11));
+        assert_eq!([6, 7, 8, 11 + 63].map(|seq| lane.on_message(seq)), {
+            [Verdict::Duplicate, Verdict::Duplicate, Verdict::Duplicate, Verdict::Beyond]
+        });
     }
 
     #[test]
