@@ -58,13 +58,7 @@ fn the_table_of_limits_is_the_code() {
         SUBSCRIPTIONS_PER_SESSION_MAX CONTROL_BYTES_MAX METADATA_BYTES_MAX NODE_ID_BYTES NETWORK_ID_BYTES_MAX
         MALFORMED_PER_SECOND_MAX HANDSHAKE_MS_MAX_DEFAULT PARTIAL_FRAME_MS_MAX_DEFAULT
     };
-    let rows = table(&["constant", "value"]);
-    let documented = BTreeMap::from_iter(rows.iter().map(|row| (row[0].as_str(), number(&row[1]))));
-    assert_eq!(documented.len(), rows.len(), "a constant stands twice in the table");
-    assert_eq!(documented, actual);
-    let declared = LIMITS_SOURCE.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
-    let missing: Vec<_> = declared.filter(|name| !actual.contains_key(name)).collect();
-    assert!(missing.is_empty(), "in limits.rs, but neither in this test nor in the document: {missing:?}");
+    document::check_limits(DOCUMENT, LIMITS_SOURCE, &actual);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `docs/SERIAL.md` says what the code does: its tables are compared with the code, its vectors read and written.
 
+pub mod document;
+
 use std::collections::BTreeMap;
 
+use document::{bytes, number};
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::lost::LossReason;
 use laneway_proto::lane::kind::LaneKind;
@@ -19,21 +22,8 @@ const LIMITS_SOURCE: &str = include_str!("../src/serial/limits.rs");
 const HOST: u32 = 0x1122_3344;
 const DEVICE: u32 = 0xA1B2_C3D4;
 
-/// The rows of the table whose header begins with these cells, without the header.
 fn table(first_columns: &[&str]) -> Vec<Vec<String>> {
-    let cells = |line: &str| -> Vec<String> {
-        line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
-    };
-    let is_header = |line: &str| line.starts_with('|') && cells(line).iter().zip(first_columns).all(|(a, b)| a == b);
-    let mut lines = DOCUMENT.lines().skip_while(|line| !is_header(line));
-    assert!(lines.next().is_some(), "no table that begins with {first_columns:?}");
-    lines.skip(1).take_while(|line| line.starts_with('|')).map(cells).collect()
-}
-
-fn number(cell: &str) -> u64 {
-    let digits = cell.replace(',', "");
-    let parsed = digits.strip_prefix("0x").map_or_else(|| digits.parse(), |hex| u64::from_str_radix(hex, 16));
-    parsed.unwrap_or_else(|_| panic!("{cell:?} is not a number"))
+    document::table(DOCUMENT, first_columns)
 }
 
 /// A vector of the document.
@@ -44,14 +34,8 @@ struct Vector {
 }
 
 fn vectors() -> BTreeMap<String, Vector> {
-    let bytes = |text: &str| -> Vec<u8> {
-        let digits = text.lines().flat_map(|line| line.split(';').next().unwrap_or_default().split_whitespace());
-        digits.map(|byte| u8::from_str_radix(byte, 16).unwrap_or_else(|_| panic!("{byte:?} in {text}"))).collect()
-    };
     let mut vectors = BTreeMap::new();
-    for block in DOCUMENT.split("\n```hex ").skip(1) {
-        let (title, rest) = block.split_once('\n').expect("a name and a line");
-        let (text, _) = rest.split_once("```").expect("a closed block");
+    for (title, text) in document::blocks(DOCUMENT) {
         let (frame, wire) = text.split_once("=>").expect("a frame and what travels");
         let (name, preset) = match title.split_once(" preset ") {
             Some((name, preset)) => (name, u32::from_str_radix(preset, 16).expect("a preset")),
@@ -76,13 +60,7 @@ fn the_table_of_limits_is_the_code() {
         SERIAL_FRAGMENTS_MAX SERIAL_FRAGMENTS_UNRELIABLE_MAX SERIAL_ADDRESS_MAX SERIAL_TOPIC_DEVICE_FIRST
         SERIAL_TOPIC_HOST_FIRST
     };
-    let rows = table(&["constant", "value"]);
-    let documented = BTreeMap::from_iter(rows.iter().map(|row| (row[0].as_str(), number(&row[1]))));
-    assert_eq!(documented.len(), rows.len(), "a constant stands twice in the table");
-    assert_eq!(documented, actual);
-    let declared = LIMITS_SOURCE.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
-    let missing: Vec<_> = declared.filter(|name| !actual.contains_key(name)).collect();
-    assert!(missing.is_empty(), "in limits.rs, but neither in this test nor in the document: {missing:?}");
+    document::check_limits(DOCUMENT, LIMITS_SOURCE, &actual);
 }
 
 #[test]

@@ -41,13 +41,7 @@ fn the_table_of_limits_is_the_code() {
         REPAIR_PERCENT_DEFAULT BROADCAST_WINDOW_FRAMES DEMOTE_PERCENT DEMOTE_MS FILTER_INSTRUCTIONS_MAX
         FILTER_LINEAR_TAGS_MAX
     };
-    let rows = table(&["constant", "value"]);
-    let documented = BTreeMap::from_iter(rows.iter().map(|row| (row[0].as_str(), number(&row[1]))));
-    assert_eq!(documented.len(), rows.len(), "a constant stands twice in the table");
-    assert_eq!(documented, actual);
-    let declared = LIMITS_SOURCE.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
-    let missing: Vec<_> = declared.filter(|name| !actual.contains_key(name)).collect();
-    assert!(missing.is_empty(), "in limits.rs, but neither in this test nor in the document: {missing:?}");
+    document::check_limits(DOCUMENT, LIMITS_SOURCE, &actual);
 }
 
 #[test]
