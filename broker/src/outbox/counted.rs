@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 
 use laneway_proto::error::PeerFault;
-use laneway_proto::frame::extensions::{Extensions, Src};
-use laneway_proto::header::{Flags, Header};
+use laneway_proto::frame::extensions::Src;
+use laneway_proto::header::Header;
 use laneway_proto::limits::{HEADER_BYTES, LANES_MAX};
 
-use super::Feeder;
+use super::{Feeder, Fragment};
 
 /// Marks of one peer that wait for its count, on all lanes. Beyond it, the oldest is forgotten: this peer then does not
 /// count as one of that publish's receivers.
@@ -101,8 +101,8 @@ impl Marks {
     /// order of [`Marks::pop`]. The last fragment of a message has one if the queue has had all of them.
     #[cold]
     pub fn push(&mut self, mark: Mark, front: &[u8]) -> bool {
-        if let Some((src, index, last)) = fragment(front)
-            && !self.goes_on(src, index, last)
+        if let Some(fragment) = fragment(front)
+            && !self.goes_on(fragment)
         {
             return false;
         }
@@ -124,7 +124,7 @@ impl Marks {
     }
 
     /// Whether this is the fragment that follows the last one of its message.
-    fn goes_on(&mut self, src: Src, index: u16, last: bool) -> bool {
+    fn goes_on(&mut self, Fragment { src, index, last }: Fragment) -> bool {
         if index == 0 {
             if self.begun.len() == BEGUN_MAX {
                 self.begun.pop_front();
@@ -143,16 +143,9 @@ impl Marks {
     }
 }
 
-/// The message of a fragment, its place in it, and whether it is the last.
-fn fragment(front: &[u8]) -> Option<(Src, u16, bool)> {
-    let header = Header::decode(front.first_chunk::<HEADER_BYTES>()?).ok()?;
-    if !header.flags.has(Flags::FRAG) {
-        return None;
-    }
-    let fixed = Flags(header.flags.0 & !Flags::XHDR.0);
-    let (extensions, _) = Extensions::decode(fixed, &front[HEADER_BYTES..]).ok()?;
-    let frag = extensions.frag?;
-    Some((extensions.src?, frag.index, frag.index + 1 == frag.count))
+/// The part of a message that a frame is.
+fn fragment(front: &[u8]) -> Option<Fragment> {
+    Fragment::of(&Header::decode(front.first_chunk::<HEADER_BYTES>()?).ok()?, front)
 }
 
 #[cfg(test)]
@@ -198,7 +191,7 @@ mod tests {
 
     fn part(index: u16, count: u16, seq: u32) -> Vec<u8> {
         use laneway_proto::frame::extensions::Frag;
-        use laneway_proto::header::Kind;
+        use laneway_proto::header::{Flags, Kind};
         let flags = Flags::FRAG.with(Flags::SRC);
         let mut bytes = Header { flags, ..Header::new(Kind::PUB, 16) }.encode().to_vec();
         bytes.extend(Frag { index, count, total_len: 9 }.encode());

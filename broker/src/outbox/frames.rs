@@ -8,13 +8,28 @@ use laneway_proto::limits::HEADER_BYTES;
 /// Bytes of a frame's front that [`Shape::of`] reads.
 pub const FRONT_BYTES: usize = CHECK_BYTES;
 
-/// A fragment's message, and whether the fragment is its last.
+/// A fragment's message, and its place in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
     /// The message.
     pub src: Src,
+    /// Fragments of the message before it.
+    pub index: u16,
     /// No fragment follows.
     pub last: bool,
+}
+
+impl Fragment {
+    /// Reads it from a routed frame's front, as [`Shape::of`] does; `None` if the frame is a whole message or more.
+    pub fn of(header: &Header, front: &[u8]) -> Option<Self> {
+        if !header.flags.has(Flags::FRAG) {
+            return None;
+        }
+        let fixed = Flags(header.flags.0 & !Flags::XHDR.0);
+        let (extensions, _) = Extensions::decode(fixed, &front[HEADER_BYTES..]).ok()?;
+        let frag = extensions.frag?;
+        Some(Self { src: extensions.src?, index: frag.index, last: frag.index + 1 == frag.count })
+    }
 }
 
 /// One frame, without its bytes.
@@ -40,14 +55,8 @@ impl Shape {
         let whole = front.len().min(usize::from(header.len));
         let (front, len) = (&front[..whole], u32::from(header.len));
         let Header { topic, ckey, .. } = header;
-        if header.flags.has(Flags::FRAG) {
-            let fixed = Flags(header.flags.0 & !Flags::XHDR.0);
-            if let Ok((Extensions { frag: Some(frag), src: Some(src), .. }, _)) =
-                Extensions::decode(fixed, &front[HEADER_BYTES..])
-            {
-                let fragment = Fragment { src, last: frag.index + 1 == frag.count };
-                return Self { len, topic, ckey, messages: u32::from(frag.index == 0), fragment: Some(fragment) };
-            }
+        if let Some(fragment) = Fragment::of(&header, front) {
+            return Self { len, topic, ckey, messages: u32::from(fragment.index == 0), fragment: Some(fragment) };
         }
         // Options were checked when the frame was routed, and do not change what it counts for.
         let fixed = Header { flags: Flags(header.flags.0 & !Flags::XHDR.0), ..header };
