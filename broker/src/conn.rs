@@ -14,6 +14,7 @@ use crate::inbox::Inbox;
 use crate::intern::TopicIndex;
 use crate::io::{ListenerId, PeerAddress, Socket};
 use crate::outbox::Outbox;
+use crate::retained::replay::Replay;
 
 /// Whether bytes are being received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +103,8 @@ pub struct Conn {
     pub told: HashSet<TopicIndex>,
     /// Filters it subscribed to.
     pub filters: Vec<Arc<str>>,
+    /// Last values that it is still to be sent.
+    pub replay: Option<Box<Replay>>,
     /// Whether bytes are being received.
     pub receiving: Receiving,
     /// Full outboxes that stop this publisher.
@@ -142,6 +145,7 @@ impl Conn {
             topics: TopicMap::default(),
             told: HashSet::new(),
             filters: Vec::new(),
+            replay: None,
             receiving: Receiving::Off,
             stops: 0,
             waits_for_mesh: false,

@@ -92,6 +92,12 @@ pub struct Counters {
     pub runs_crossed: u64,
     /// Runs nobody here or elsewhere had subscribed to.
     pub runs_unrouted: u64,
+    /// Messages not kept as their topic's last value because there was no room.
+    pub retained_refused: u64,
+    /// Last values whose time to live was over when they were asked for.
+    pub retained_expired: u64,
+    /// Last values handed to the outboxes of new subscribers; counted in `messages_out`, too.
+    pub retained_replayed: u64,
     /// Well-framed frames dropped: reserved flag, skippable unknown kind, too many hops.
     pub frames_rejected: u64,
     /// Control messages that could not be decoded.

@@ -22,9 +22,6 @@ const HELD_PIECE_BYTES_MIN: u32 = 64;
 /// Ranges a list has room for, once more than a few wait in it: what arrives until a stopped receive has ended.
 const PIECES_GROWTH: usize = 60;
 
-/// The time to live of messages that are worth sending however late.
-pub const TTL_NEVER: u32 = u32::MAX;
-
 /// What a run is, without its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RunInfo {
@@ -44,8 +41,11 @@ pub struct RunInfo {
     pub seq_through: u32,
     /// Sessions that must have received them before they are confirmed as delivered; 0: nobody wants to know.
     pub receivers: u16,
-    /// Milliseconds after which they are not sent any more; 0: as the subscription and the lane say; [`TTL_NEVER`]: never.
+    /// Milliseconds after which they are not sent any more; 0: as the subscription and the lane say;
+    /// [`TTL_NEVER`](crate::retained::TTL_NEVER): never.
     pub ttl_ms: u32,
+    /// It is to be kept as its topic's last value.
+    pub retain: bool,
 }
 
 /// A frame that lies across buffers: `head` first, then the pieces, which hold a reference each.

@@ -16,6 +16,7 @@ pub mod io;
 pub mod mesh;
 pub mod outbox;
 pub mod pool;
+pub mod retained;
 pub mod router;
 pub mod shard;
 pub mod slab;

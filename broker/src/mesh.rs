@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crossbeam_queue::ArrayQueue;
 use laneway_proto::error::CloseCode;
@@ -21,7 +21,7 @@ pub const SHARDS_MAX: u8 = crate::config::SHARDS_MAX as u8;
 /// Envelopes one link holds; more wait in the sender's own memory, which only control messages can cause.
 const LINK_ENVELOPES_MAX: usize = 1_024;
 /// Bytes in front of each run inside a chunk.
-pub const RECORD_BYTES: usize = 36;
+pub const RECORD_BYTES: usize = 44;
 /// Bytes of a chunk: room for the largest frame and its record, and for a run as large as an ingress buffer.
 pub const CHUNK_BYTES: usize = 68 * 1024;
 
@@ -59,6 +59,11 @@ pub enum Envelope {
         /// Answered by [`Envelope::InterestDone`] with the same number.
         ticket: u64,
     },
+    /// Answered by [`Envelope::InterestDone`] behind everything that the receiver had sent before.
+    Ask {
+        /// With the same number.
+        ticket: u64,
+    },
     /// The receiver's subscription is in effect here.
     InterestDone {
         /// Of the request.
@@ -74,6 +79,11 @@ pub enum Envelope {
     /// That outbox has drained.
     Unblock {
         /// The publisher's connection on the receiving shard.
+        publisher: Key,
+    },
+    /// A publisher that has begun large messages to be kept is gone.
+    Abandoned {
+        /// Its connection on the sending shard.
         publisher: Key,
     },
     /// A connection to own from now on.
@@ -103,8 +113,8 @@ pub struct Receipt {
 /// What stands in front of each run in a chunk.
 ///
 /// ```text
-///  0        4       8        12       16                     24     25       26  28    32       36
-///  |  topic | bytes | frames | messages | origin slot, generation | lane | asks | 0 | ttl | ticket |
+///  0        4       8        12       16                     24     25       26  28    32       36      44
+///  |  topic | bytes | frames | messages | origin slot, generation | lane | asks | 0 | ttl | ticket | stamp |
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
@@ -124,6 +134,8 @@ pub struct Record {
     pub ttl_ms: u32,
     /// What the run is known by at its publisher, who wants to know when it is received; 0 for a part of a message.
     pub ticket: Option<u32>,
+    /// If it is to be kept as its topic's last value: its place in the order of those; else 0.
+    pub stamp: u64,
 }
 
 impl Record {
@@ -137,6 +149,7 @@ impl Record {
         bytes[25] = u8::from(self.ticket.is_some());
         bytes[28..32].copy_from_slice(&self.ttl_ms.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.ticket.unwrap_or(0).to_le_bytes());
+        bytes[36..].copy_from_slice(&self.stamp.to_le_bytes());
         bytes
     }
 
@@ -153,6 +166,7 @@ impl Record {
             lane: record[24],
             ttl_ms: word(28),
             ticket: (record[25] != 0).then(|| word(32)),
+            stamp: u64::from(word(36)) | u64::from(word(40)) << 32,
         })
     }
 }
@@ -187,6 +201,8 @@ pub struct Mesh {
     incoming: Vec<Arc<Link>>,
     outgoing: Vec<Outgoing>,
     sleeping: Arc<[AtomicBool]>,
+    /// Counts what the whole broker was asked to keep.
+    stamps: Arc<AtomicU64>,
     chunks_max: u32,
 }
 
@@ -203,6 +219,7 @@ pub fn wire(shards: u8, chunks_max: u32) -> Vec<Mesh> {
     // links[from][to]
     let links: Vec<Vec<Arc<Link>>> = (0..shards).map(|_| (0..shards).map(|_| link()).collect()).collect();
     let sleeping: Arc<[AtomicBool]> = (0..shards).map(|_| AtomicBool::new(false)).collect();
+    let stamps = Arc::new(AtomicU64::new(0));
     (0..shards)
         .map(|shard| Mesh {
             shard,
@@ -218,6 +235,7 @@ pub fn wire(shards: u8, chunks_max: u32) -> Vec<Mesh> {
                 })
                 .collect(),
             sleeping: Arc::clone(&sleeping),
+            stamps: Arc::clone(&stamps),
             chunks_max,
         })
         .collect()
@@ -243,6 +261,17 @@ impl Mesh {
     pub fn others(&self) -> impl Iterator<Item = u8> + use<> {
         let me = self.shard;
         (0..self.shards()).filter(move |&shard| shard != me)
+    }
+
+    /// The other shards, a bit each.
+    pub fn others_set(&self) -> u64 {
+        u64::MAX >> (64 - u32::from(self.shards())) & !(1 << self.shard)
+    }
+
+    /// The next place, from 1, in the order of everything that any shard was asked to keep. A value that was accepted
+    /// before another one was published has the lower place, whichever shards took them.
+    pub fn next_stamp(&self) -> u64 {
+        self.stamps.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Leaves an envelope for another shard; it is on its way after [`Self::flush`].

@@ -23,6 +23,8 @@ pub struct Message {
     pub seq: u32,
     /// Nanoseconds on the publisher's clock, if the publisher stamped the message.
     pub ts_ns: Option<u64>,
+    /// It was not published just now: it is the value that its topic had when the subscription began.
+    pub retained: bool,
 }
 
 impl Message {

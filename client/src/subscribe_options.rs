@@ -34,6 +34,9 @@ pub struct SubscribeOptions {
     pub ttl_ms: u32,
     /// Leave out what this connection publishes.
     pub no_echo: bool,
+    /// Begin with the last value of every topic, if its publishers asked for that to be kept: then come its changes,
+    /// with none left out in between. After a reconnect that is so once more.
+    pub retained: bool,
 }
 
 impl SubscribeOptions {
@@ -46,6 +49,7 @@ impl SubscribeOptions {
             ttl_ms: self.ttl_ms,
             lane_plus_one: self.lane.map_or(0, |lane| u32::from(lane.number()) + 1),
             no_echo: self.no_echo,
+            retained: self.retained,
             ..Sub::default()
         }
     }
@@ -64,8 +68,10 @@ mod tests {
             queue_bytes: 7,
             ttl_ms: 8,
             no_echo: true,
+            retained: true,
         };
         let sub = options.sub("a/#");
-        assert_eq!((sub.lane_plus_one, sub.policy, sub.queue_bytes, sub.ttl_ms, sub.no_echo), (5, 3, 7, 8, true));
+        assert_eq!((sub.lane_plus_one, sub.policy, sub.queue_bytes, sub.ttl_ms), (5, 3, 7, 8));
+        assert!(sub.no_echo && sub.retained);
     }
 }

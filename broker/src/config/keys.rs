@@ -79,6 +79,8 @@ pub const KEYS: &[Key] = &[
     number("limits.session_subscriptions_max", 1, limits::SUBSCRIPTIONS_PER_SESSION_MAX, |s| {
         &mut s.limits.session_subscriptions_max
     }),
+    number("limits.retained_topics_max", 0, 16 * MIB, |s| &mut s.limits.retained_topics_max),
+    number("limits.retained_bytes_max", 0, 1024 * MIB, |s| &mut s.limits.retained_bytes_max),
     number("limits.outbox_bytes_max", 64 * 1024, 1024 * MIB, |s| &mut s.limits.outbox_bytes_max),
     number("limits.block_ms_max", 1, HOUR_MS, |s| &mut s.limits.block_ms_max),
     number("limits.handshake_ms_max", 10, HOUR_MS, |s| &mut s.limits.handshake_ms_max),

@@ -33,6 +33,10 @@ pub struct Limits {
     pub session_topics_max: u32,
     /// Subscriptions of one session.
     pub session_subscriptions_max: u32,
+    /// Topics of which the last value is kept.
+    pub retained_topics_max: u32,
+    /// Bytes of all values kept, in each shard.
+    pub retained_bytes_max: u32,
     /// Bytes waiting for one peer before its publishers are stopped.
     pub outbox_bytes_max: u32,
     /// How long publishers may be stopped by one peer before that peer is disconnected.
@@ -146,6 +150,8 @@ impl Default for Settings {
                 topics_max: limits::TOPICS_MAX_DEFAULT,
                 session_topics_max: limits::TOPICS_PER_SESSION_MAX,
                 session_subscriptions_max: limits::SUBSCRIPTIONS_PER_SESSION_MAX,
+                retained_topics_max: 65_536,
+                retained_bytes_max: 64 * 1024 * 1024,
                 outbox_bytes_max: 1024 * 1024,
                 block_ms_max: 5_000,
                 handshake_ms_max: limits::HANDSHAKE_MS_MAX_DEFAULT,

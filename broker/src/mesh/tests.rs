@@ -19,6 +19,7 @@ fn record(bytes: u32) -> Record {
         lane: 5,
         ttl_ms: 6,
         ticket: Some(7),
+        stamp: u64::MAX - 7,
     }
 }
 

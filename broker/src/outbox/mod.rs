@@ -176,6 +176,12 @@ impl Outbox {
             && self.queue(service).is_some_and(|queue| self.fill_of(queue) >= u64::from(service.bytes_max))
     }
 
+    /// Whether frames that can wait may be queued: the queue holds no more than half of its bound.
+    pub fn is_half_empty(&self, service: &Service) -> bool {
+        let fill = self.queue(service).map_or_else(|| self.wire.bytes(), |queue| self.fill_of(queue));
+        fill <= u64::from(service.bytes_max / 2)
+    }
+
     /// Queues frames. True if the queue has no room and its policy is to end the session.
     pub fn push(
         &mut self,

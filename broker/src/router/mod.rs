@@ -78,9 +78,24 @@ impl Router {
     /// Adds a subscription to a valid filter. A local session's second one to the same filter changes its options;
     /// another shard's are counted. True if the subscriber did not have this filter before.
     pub fn subscribe(&mut self, filter: &str, subscriber: Subscriber, options: SubOptions) -> bool {
+        self.add(filter, subscriber, options, true)
+    }
+
+    /// [`Self::subscribe`] without an effect until [`Self::activate`], unless it was in effect before.
+    pub fn subscribe_later(&mut self, filter: &str, subscriber: Subscriber, options: SubOptions) -> bool {
+        self.add(filter, subscriber, options, false)
+    }
+
+    /// Puts a subscription into effect. False if there is none.
+    pub fn activate(&mut self, filter: &str, subscriber: Subscriber) -> bool {
+        self.epoch += 1;
+        self.trie.activate(filter, subscriber)
+    }
+
+    fn add(&mut self, filter: &str, subscriber: Subscriber, options: SubOptions, active: bool) -> bool {
         self.order += 1;
         self.epoch += 1;
-        self.trie.add(filter, Entry { subscriber, order: self.order, options, count: 1 })
+        self.trie.add(filter, Entry { subscriber, order: self.order, options, count: 1, active })
     }
 
     /// Removes a subscription, for another shard one of its count. False if there was none.
@@ -115,6 +130,7 @@ impl Router {
         };
         self.matched.clear();
         self.trie.collect(&route.name, &mut self.matched);
+        self.matched.retain(|entry| entry.active);
         // A session gets each message once; of several matching subscriptions the first made sets the options.
         self.matched.sort_unstable_by_key(|entry| (entry.subscriber, entry.order));
         self.matched.dedup_by_key(|entry| entry.subscriber);

@@ -15,6 +15,8 @@ pub struct Entry {
     pub options: SubOptions,
     /// Subscriptions this stands for; more than 1 for other shards only.
     pub count: u32,
+    /// Whether it is in effect.
+    pub active: bool,
 }
 
 #[derive(Debug, Default)]
@@ -118,10 +120,31 @@ impl Trie {
             return true;
         };
         match new.subscriber {
-            Subscriber::Local(_) => known.options = new.options,
+            Subscriber::Local(_) => {
+                known.options = new.options;
+                known.active |= new.active;
+            }
             Subscriber::Remote(_) => known.count += 1,
         }
         false
+    }
+
+    /// Puts a subscription into effect; false if there is none.
+    pub fn activate(&mut self, filter: &str, subscriber: Subscriber) -> bool {
+        let mut node = &mut self.root;
+        let mut tail = false;
+        for level in filter.split('/') {
+            if level == "#" {
+                tail = true;
+                break;
+            }
+            let child = if level == "+" { node.plus.as_deref_mut() } else { node.children.get_mut(level) };
+            let Some(child) = child else { return false };
+            node = child;
+        }
+        let entries = if tail { &mut node.tail } else { &mut node.here };
+        let known = entries.iter_mut().find(|entry| entry.subscriber == subscriber);
+        known.map(|entry| entry.active = true).is_some()
     }
 
     /// Removes a subscription, or one of its count.
@@ -171,7 +194,10 @@ mod tests {
                 continue;
             }
             let subscriber = Subscriber::Local(slot);
-            trie.add(&filter, Entry { subscriber, order: u64::from(slot), options: SubOptions::default(), count: 1 });
+            trie.add(
+                &filter,
+                Entry { subscriber, order: u64::from(slot), options: SubOptions::default(), count: 1, active: true },
+            );
             filters.push((filter, slot));
         }
         for round in 0..2_500 {

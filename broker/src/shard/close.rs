@@ -23,7 +23,7 @@ pub(super) struct LogBudget {
 }
 
 impl LogBudget {
-    fn take(&mut self, now: Instant) -> bool {
+    pub(super) fn take(&mut self, now: Instant) -> bool {
         let second = now.0 / 1_000_000_000;
         if second != self.second {
             *self = Self { second, lines: 0 };
@@ -81,11 +81,13 @@ impl<I: Io> Shard<I> {
         let Some(conn) = self.conns.at_mut(key) else { return };
         let filters = std::mem::take(&mut conn.filters);
         conn.outbox.take_unblocked(true, &mut self.unblocked);
+        conn.replay = None;
         for filter in filters {
             self.router.unsubscribe(&filter, Subscriber::Local(key.slot));
             self.tell_interest(&filter, false, 0);
         }
         self.tickets.retain(|_, ticket| ticket.key != key);
+        self.abandon(key);
         self.unblock();
     }
 

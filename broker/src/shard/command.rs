@@ -25,7 +25,7 @@ use crate::slab::Key;
 const RETRY_AFTER_MS: u32 = 1_000;
 
 /// A Subscribe that waits for other shards.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Ticket {
     /// Who asked.
     pub(super) key: Key,
@@ -33,6 +33,8 @@ pub(super) struct Ticket {
     id: u32,
     /// Confirmations still to come.
     left: u32,
+    /// Filters that come into effect with the last of them, together with the last values.
+    retained: Vec<Arc<str>>,
 }
 
 impl<I: Io> Shard<I> {
@@ -181,19 +183,44 @@ impl<I: Io> Shard<I> {
         self.ticket_last += 1;
         let ticket = self.ticket_last;
         let mut left = 0;
+        let mut retained = Vec::new();
+        let subscriber = Subscriber::Local(key.slot);
         for sub in &subscribe.subs {
             let filter: Arc<str> = sub.pattern.as_str().into();
-            if self.router.subscribe(&filter, Subscriber::Local(key.slot), options_of(sub)) {
+            let is_new = if sub.retained {
+                retained.push(Arc::clone(&filter));
+                self.router.subscribe_later(&filter, subscriber, options_of(sub))
+            } else {
+                self.router.subscribe(&filter, subscriber, options_of(sub))
+            };
+            if is_new {
                 left += self.tell_interest(&filter, true, ticket);
                 if let Some(conn) = self.conns.at_mut(key) {
                     conn.filters.push(filter);
                 }
             }
         }
+        if left == 0 && !retained.is_empty() {
+            // Every value that any shard accepted before now is in this shard's store when all have answered.
+            for shard in self.mesh.others() {
+                self.mesh.post(shard, Envelope::Ask { ticket });
+                left += 1;
+            }
+        }
+        let ticket_in_full = Ticket { key, id, left, retained };
         if left == 0 {
-            self.answer(key, id, CloseCode::Normal, "");
+            self.on_known_everywhere(ticket_in_full);
         } else {
-            self.tickets.insert(ticket, Ticket { key, id, left });
+            self.tickets.insert(ticket, ticket_in_full);
+        }
+    }
+
+    /// The whole broker knows the filters.
+    fn on_known_everywhere(&mut self, ticket: Ticket) {
+        let Ticket { key, id, retained, .. } = ticket;
+        self.answer(key, id, CloseCode::Normal, "");
+        if !retained.is_empty() {
+            self.begin_replay(key, retained);
         }
     }
 
@@ -224,10 +251,10 @@ impl<I: Io> Shard<I> {
     pub(super) fn on_interest_done(&mut self, number: u64) {
         let Some(ticket) = self.tickets.get_mut(&number) else { return };
         ticket.left -= 1;
-        if ticket.left == 0 {
-            let Ticket { key, id, .. } = *ticket;
-            self.tickets.remove(&number);
-            self.answer(key, id, CloseCode::Normal, "");
+        if ticket.left == 0
+            && let Some(ticket) = self.tickets.remove(&number)
+        {
+            self.on_known_everywhere(ticket);
         }
     }
 }
@@ -256,8 +283,8 @@ fn judge(hello: &Hello, settings: &crate::config::Settings, conn: &crate::conn::
 
 fn check_sub(sub: &Sub) -> Result<(), (CloseCode, &'static str)> {
     topic::check_filter(&sub.pattern).map_err(|error| (CloseCode::Forbidden, error.text()))?;
-    if sub.retained || !sub.queue_group.is_empty() || sub.max_rate_hz != 0 {
-        let text = "this broker knows no retained values, queue groups or rates of subscriptions yet; leave them out";
+    if !sub.queue_group.is_empty() || sub.max_rate_hz != 0 {
+        let text = "this broker knows no queue groups or rates of subscriptions yet; leave them out";
         return Err((CloseCode::UnsupportedKind, text));
     }
     if sub.policy != 0 && Policy::from_number(sub.policy).is_none() {

@@ -8,6 +8,7 @@ use crate::mesh::{Envelope, RECORD_BYTES, Record};
 use crate::outbox::Feeder;
 use crate::outbox::counted::Mark;
 use crate::pool::Piece;
+use crate::retained::Publisher;
 use crate::router::{SubOptions, Subscriber};
 use crate::slab::Key;
 
@@ -30,11 +31,13 @@ impl<I: Io> Shard<I> {
             Envelope::Interest { filter, add, ticket } => {
                 if add {
                     self.router.subscribe(&filter, Subscriber::Remote(from), SubOptions::default());
-                    self.mesh.post(from, Envelope::InterestDone { ticket });
+                    // Behind every value that was to be kept: the other shard's store has them when it hears this.
+                    self.mesh.post_last(from, Envelope::InterestDone { ticket });
                 } else {
                     self.router.unsubscribe(&filter, Subscriber::Remote(from));
                 }
             }
+            Envelope::Ask { ticket } => self.mesh.post_last(from, Envelope::InterestDone { ticket }),
             Envelope::InterestDone { ticket } => self.on_interest_done(ticket),
             Envelope::Block { publisher } => {
                 if let Some(conn) = self.conns.at_mut(publisher) {
@@ -43,6 +46,9 @@ impl<I: Io> Shard<I> {
                 }
             }
             Envelope::Received(receipts) => receipts.into_iter().for_each(|receipt| self.on_receipt(receipt)),
+            Envelope::Abandoned { publisher } => {
+                self.retained.forget(Publisher { shard: from, key: publisher });
+            }
             Envelope::Unblock { publisher } => self.unblock_local(publisher),
             Envelope::Connection(handover) if self.drain.is_some() => self.io.close(handover.socket),
             Envelope::Connection(handover) => self.own(handover),
@@ -71,10 +77,15 @@ impl<I: Io> Shard<I> {
                 seq_through: 0,
                 receivers: 0,
                 ttl_ms: record.ttl_ms,
+                retain: record.stamp > 0,
             };
             let publisher = Feeder { shard: from, key: record.origin };
             let mark = record.ticket.map(|ticket| Mark { publisher, lane: record.lane, ticket });
-            self.deliver_here(None, &info, Body { head: &[], pieces: &[piece] }, mark);
+            let body = Body { head: &[], pieces: &[piece] };
+            self.deliver_here(None, &info, body, mark);
+            if record.stamp > 0 {
+                self.keep(Publisher { shard: from, key: record.origin }, record.stamp, &info, body);
+            }
             self.stop_remote_if_full(from, record.origin, &info);
         }
         self.io.pool_mut().release(buf);

@@ -4,17 +4,18 @@ use laneway_proto::control::{Body as ControlBody, Control, DeclareTopics, Topic}
 use laneway_proto::error::CloseCode;
 use laneway_proto::lane::policy::Policy;
 
-use super::Shard;
+use super::{Keeper, Pushed, Shard};
 use crate::config::Settings;
 use crate::conn::Conn;
 use crate::counters::CloseReason;
-use crate::inbox::{RunInfo, TTL_NEVER};
+use crate::inbox::RunInfo;
 use crate::intern::TopicIndex;
 use crate::io::Io;
-use crate::mesh::Record;
+use crate::mesh::{Mesh, Record};
 use crate::outbox::counted::Mark;
 use crate::outbox::{Feeder, Frames, Service};
 use crate::pool::{Piece, Pool};
+use crate::retained::{Publisher, TTL_NEVER};
 use crate::router::SubOptions;
 use crate::slab::Key;
 
@@ -45,6 +46,11 @@ impl<I: Io> Shard<I> {
         self.counters.messages_in += u64::from(info.messages);
         let mark = if info.receivers == 0 { None } else { self.track(origin, info) };
         self.deliver_here(Some(origin), info, body, mark);
+        let mut stamp = 0;
+        if info.retain {
+            stamp = self.mesh.next_stamp();
+            self.keep(Publisher { shard: self.mesh.shard(), key: origin }, stamp, info, body);
+        }
         let Self { router, mesh, io, counters, .. } = self;
         let Some(route) = router.route(info.topic) else { return Flow::Passed };
         if route.targets.is_empty() && route.shards == 0 {
@@ -59,8 +65,9 @@ impl<I: Io> Shard<I> {
             lane: info.lane,
             ttl_ms: info.ttl_ms,
             ticket: mark.map(|mark| mark.ticket),
+            stamp,
         };
-        for shard in bits(route.shards) {
+        for shard in bits(shards_of(route.shards, info, mesh)) {
             mesh.push_run(shard, &record, body.head, body.pieces, io.pool_mut());
             counters.runs_crossed += 1;
         }
@@ -80,7 +87,7 @@ impl<I: Io> Shard<I> {
             self.block_on(slot, &service, origin);
             return true;
         }
-        if bits(route.shards).all(|shard| mesh.has_room(shard, info.bytes as usize)) {
+        if bits(shards_of(route.shards, info, mesh)).all(|shard| mesh.has_room(shard, info.bytes as usize)) {
             return false;
         }
         self.counters.paused_by_mesh += 1;
@@ -110,7 +117,8 @@ impl<I: Io> Shard<I> {
     /// tell when the run is received.
     pub(super) fn deliver_here(&mut self, origin: Option<Key>, info: &RunInfo, body: Body<'_>, mark: Option<Mark>) {
         let now = self.now();
-        let Self { router, conns, io, counters, dirty, settings, gathered, overflowed, .. } = self;
+        let me = self.mesh.shard();
+        let Self { router, conns, io, counters, dirty, settings, gathered, overflowed, retained, .. } = self;
         let Some(route) = router.route(info.topic) else { return };
         let pool = io.pool_mut();
         let share = info.bytes >= settings.pools.copy_below_bytes
@@ -124,11 +132,15 @@ impl<I: Io> Shard<I> {
             if target.options.no_echo && origin.is_some_and(|origin| origin.slot == target.slot) {
                 continue;
             }
-            let Some(conn) = conns.slot_mut(target.slot) else { continue };
             if !target.declared {
-                declare(conn, info.topic, &route.name, pool);
                 target.declared = true;
+                let mut keeper = Keeper { now, shard: me, retained, settings, pool, counters, gathered };
+                if keeper.introduce(conns, target, info.topic, &route.name) == Pushed::Overflow {
+                    overflowed.push(target.slot);
+                    continue;
+                }
             }
+            let Some(conn) = conns.slot_mut(target.slot) else { continue };
             let service = service_of(&target.options, info, settings);
             let lanes = &settings.lanes;
             let overflow = if service.lane != info.lane || needs_whole(service.policy) {
@@ -204,7 +216,7 @@ const fn needs_whole(policy: Policy) -> bool {
 }
 
 /// Copies a run into one piece of memory, its frames on `lane`.
-fn gather<'a>(memory: &'a mut Vec<u8>, body: Body<'_>, lane: u8, pool: &Pool) -> &'a [u8] {
+pub(super) fn gather<'a>(memory: &'a mut Vec<u8>, body: Body<'_>, lane: u8, pool: &Pool) -> &'a [u8] {
     memory.clear();
     memory.extend_from_slice(body.head);
     body.pieces.iter().for_each(|&piece| memory.extend_from_slice(pool.piece(piece)));
@@ -218,13 +230,18 @@ fn gather<'a>(memory: &'a mut Vec<u8>, body: Body<'_>, lane: u8, pool: &Pool) ->
 
 /// Tells a session a topic's name, unless it was told before.
 #[cold]
-fn declare(conn: &mut Conn, topic: TopicIndex, name: &str, pool: &mut Pool) {
+pub(super) fn declare(conn: &mut Conn, topic: TopicIndex, name: &str, pool: &mut Pool) {
     if !conn.told.insert(topic) {
         return;
     }
     let topic = Topic { id: topic.wire(), name: name.into(), ..Topic::default() };
     let frame = Control::new(ControlBody::DeclareTopics(DeclareTopics { topics: vec![topic] })).to_frame();
     conn.outbox.push_control(&frame, pool);
+}
+
+/// Shards a run goes to: those with interest, or all others if each is to keep it.
+fn shards_of(interested: u64, info: &RunInfo, mesh: &Mesh) -> u64 {
+    if info.retain { mesh.others_set() } else { interested }
 }
 
 /// The numbers of the bits set.

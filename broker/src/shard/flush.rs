@@ -76,12 +76,16 @@ impl<I: Io> Shard<I> {
             }
         }
         let more = !conn.outbox.is_empty() || conn.outbox.poll_timeout().is_some();
+        let replays = conn.replay.is_some();
         conn.outbox.take_unblocked(false, &mut self.unblocked);
         let closing = conn.closing.is_some();
         if more {
             self.mark_dirty(key);
         }
         self.unblock();
+        if replays {
+            self.line_up_replay(key);
+        }
         if closing {
             self.progress_close(key);
         }

@@ -1,8 +1,8 @@
 //! One shard: the parts it owns by value, and the order of steps in a turn.
 //!
-//! Each step is a file: `accept`, `receive`, `deliver`, `cross` (mail from other shards), `command` (control messages),
-//! `confirm` (what publishers are told), `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`,
-//! `drain`.
+//! Each step is a file: `accept`, `receive`, `deliver`, `keep` (last values), `cross` (mail from other shards), `command`
+//! (control messages), `confirm` (what publishers are told), `turns` (who goes on, who gets a buffer), `flush`, `tick`
+//! (deadlines), `close`, `drain`.
 
 mod accept;
 mod close;
@@ -12,6 +12,7 @@ mod cross;
 mod deliver;
 mod drain;
 mod flush;
+mod keep;
 mod receive;
 mod tick;
 mod turns;
@@ -32,14 +33,16 @@ use crate::io::{Completion, Io, ListenerId, Wait};
 use crate::mesh::{Mesh, Receipt};
 use crate::outbox::Feeder;
 use crate::outbox::counted::Mark;
+use crate::retained::Retained;
 use crate::router::Router;
 use crate::slab::{Key, Slab};
 use crate::timers::Timers;
 
 use self::accept::{Accepting, listener_of};
 use self::command::Ticket;
-use self::deliver::{Body, Flow, service_of};
+use self::deliver::{Body, Flow, declare, gather, service_of};
 use self::drain::Drain;
+use self::keep::{Keeper, Pushed};
 
 /// Room in the lists of connections that a turn works off, so that they seldom grow.
 const LISTS_CAPACITY: usize = 256;
@@ -88,6 +91,7 @@ pub struct Shard<I: Io> {
     io: I,
     mesh: Mesh,
     router: Router,
+    retained: Retained,
     conns: Slab<Conn>,
     timers: Timers,
     counters: Counters,
@@ -101,6 +105,8 @@ pub struct Shard<I: Io> {
     completions: Vec<Completion>,
     /// Connections with something to send.
     dirty: Vec<u32>,
+    /// New subscribers that are sent last values and may have room for more.
+    replaying: VecDeque<Key>,
     /// Publishers that may go on.
     resumable: VecDeque<Key>,
     /// Publishers that an outbox lets go, on their way to [`Self::resumable`] or to their shard.
@@ -138,10 +144,13 @@ impl<I: Io> Shard<I> {
     pub fn new(parts: ShardParts<I>) -> Self {
         let ShardParts { io, mesh, intern, settings, identity, listeners } = parts;
         let accepting = Accepting::new(mesh.shards(), listeners);
+        let retained =
+            Retained::new(settings.limits.retained_topics_max, u64::from(settings.limits.retained_bytes_max));
         Self {
             io,
             mesh,
             router: Router::new(Arc::clone(&intern)),
+            retained,
             conns: Slab::default(),
             timers: Timers::default(),
             counters: Counters::default(),
@@ -153,6 +162,7 @@ impl<I: Io> Shard<I> {
             drained_early: 0,
             completions: Vec::with_capacity(1_024),
             dirty: Vec::with_capacity(LISTS_CAPACITY),
+            replaying: VecDeque::new(),
             resumable: VecDeque::with_capacity(LISTS_CAPACITY),
             unblocked: Vec::with_capacity(LISTS_CAPACITY),
             gathered: Vec::new(),
@@ -193,6 +203,7 @@ impl<I: Io> Shard<I> {
         self.receive_mail();
         self.tick();
         self.retry_mesh_waiters();
+        self.replay();
         self.resume_publishers();
         self.feed_waiting();
         self.flush_confirms();
@@ -238,12 +249,18 @@ impl<I: Io> Shard<I> {
         self.tickets.len()
     }
 
+    /// The last values it keeps.
+    pub const fn retained(&self) -> &Retained {
+        &self.retained
+    }
+
     fn now(&self) -> Instant {
         self.io.now()
     }
 
     fn bound_wait(&self, asked: Wait) -> Wait {
-        if asked == Wait::No || !self.resumable.is_empty() || !self.mesh.prepare_sleep() {
+        let has_more = !self.resumable.is_empty() || !self.replaying.is_empty();
+        if asked == Wait::No || has_more || !self.mesh.prepare_sleep() {
             return Wait::No;
         }
         let asked = match asked {

@@ -16,9 +16,10 @@ use laneway_proto::session::{State, Step};
 use super::{Body, Flow, Shard};
 use crate::conn::Receiving;
 use crate::counters::CloseReason;
-use crate::inbox::{RunInfo, TTL_NEVER};
+use crate::inbox::RunInfo;
 use crate::io::{Io, ReceiveEnd};
 use crate::pool::{BufId, Piece, Pool};
+use crate::retained::TTL_NEVER;
 use crate::slab::Key;
 
 /// Spare memory for split frames kept at most.
@@ -198,7 +199,10 @@ impl<I: Io> Shard<I> {
                 let topic = conn.topics.at(header.topic).ok_or(PeerFault::TopicUndeclared)?;
                 let limit = self.settings.limits.message_bytes_max;
                 let run = run::take_run(bytes, &header, topic.wire(), FRAME_BYTES_MAX, limit)?;
-                let Asked { ttl_ms, receivers } = Asked::of(&header, bytes);
+                let Asked { ttl_ms, receivers, retain } = Asked::of(&header, bytes);
+                if retain {
+                    clear_replay(bytes);
+                }
                 let info = RunInfo {
                     topic,
                     lane: header.lane,
@@ -209,6 +213,7 @@ impl<I: Io> Shard<I> {
                     seq_through: run.seq_through,
                     receivers,
                     ttl_ms,
+                    retain,
                 };
                 Ok(self.deliver_in_place(key, info, rest))
             }
@@ -279,7 +284,7 @@ impl<I: Io> Shard<I> {
             Some(_) | None => partial.head(),
         };
         let messages = run::check_data_frame(&header, front, self.settings.limits.message_bytes_max)?;
-        let Asked { ttl_ms, receivers } = Asked::of(&header, front);
+        let Asked { ttl_ms, receivers, retain } = Asked::of(&header, front);
         let seq_through = run::seq_through(&header, front);
         let named = topic.wire().to_le_bytes();
         match first {
@@ -288,6 +293,9 @@ impl<I: Io> Shard<I> {
                 pool.bytes_mut(piece.buf)[start..start + 4].copy_from_slice(&named);
             }
             Some(_) | None => partial.head_mut()[4..8].copy_from_slice(&named),
+        }
+        if retain {
+            clear_replay(partial.head_mut());
         }
         let info = RunInfo {
             topic,
@@ -299,6 +307,7 @@ impl<I: Io> Shard<I> {
             seq_through,
             receivers,
             ttl_ms,
+            retain,
         };
         self.deliver_partial(key, info);
         Ok(())
@@ -430,6 +439,7 @@ impl<'a> FrameBytes<'a> {
 struct Asked {
     ttl_ms: u32,
     receivers: u16,
+    retain: bool,
 }
 
 impl Asked {
@@ -442,11 +452,19 @@ impl Asked {
         let Ok((extensions, _)) = Extensions::decode(header.flags, &frame[HEADER_BYTES..whole]) else {
             return Self::default();
         };
-        let ttl_ms = match extensions.xhdr.and_then(|xhdr| xhdr.options().ttl_ms) {
+        let options = extensions.xhdr.map(|xhdr| xhdr.options()).unwrap_or_default();
+        let ttl_ms = match options.ttl_ms {
             None => 0,
             Some(0) => TTL_NEVER,
             Some(ttl_ms) => ttl_ms,
         };
-        Self { ttl_ms, receivers: extensions.receivers_wanted() }
+        Self { ttl_ms, receivers: extensions.receivers_wanted(), retain: options.retain }
+    }
+}
+
+/// On the frame in front: to subscribers, a retransmission that is retained is one from the store.
+fn clear_replay(frame: &mut [u8]) {
+    if let Some([_, _, _, flags, ..]) = frame.first_chunk_mut::<HEADER_BYTES>() {
+        *flags &= !Flags::RETX.0;
     }
 }

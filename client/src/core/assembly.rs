@@ -75,6 +75,11 @@ impl Assemblies {
             // The subscription began in the middle of this message, or its start was given up.
             return Ok(None);
         };
+        if frag.index > unfinished.progress.next_index() {
+            // The broker's queue dropped what is missing, and reports the message as lost.
+            self.give_up(key);
+            return Ok(None);
+        }
         let progress = unfinished.progress.on_fragment(frag, payload.len())?;
         unfinished.bytes.extend_from_slice(payload);
         unfinished.touched = self.clock;
@@ -143,6 +148,19 @@ mod tests {
         assert!(put(&mut assemblies, 1, 7, 1, b"cd").is_none());
         assert!(put(&mut assemblies, 1, 8, 0, b"ab").is_none());
         assert!(put(&mut assemblies, 1, 7, 1, b"xx").is_none(), "the rest of another message");
+        assert_eq!(put(&mut assemblies, 1, 8, 1, b"cd").as_deref(), Some(&b"abcd"[..]));
+    }
+
+    #[test]
+    fn a_message_with_a_hole_is_given_up_and_the_next_one_is_not() {
+        let mut assemblies = Assemblies::default();
+        for index in [0, 2] {
+            let frag = Frag { index, count: 4, total_len: 8 };
+            let taken = assemblies.on_fragment(key(1), Src { origin: 1, seq: 7 }, frag, b"ab", MAX);
+            assert_eq!(taken, Ok(None));
+        }
+        assert_eq!((assemblies.reserved, assemblies.given_up()), (0, 1));
+        put(&mut assemblies, 1, 8, 0, b"ab");
         assert_eq!(put(&mut assemblies, 1, 8, 1, b"cd").as_deref(), Some(&b"abcd"[..]));
     }
 

@@ -36,7 +36,7 @@ pub struct Inbox {
 pub(super) enum Parcel {
     /// Whole, checked data frames without fragments.
     Frames { topic: Arc<str>, frames: Bytes, messages: usize, charge: Option<Charge> },
-    /// A message that was put together from fragments.
+    /// A message that was put together from fragments, or one that was kept.
     Whole(Message, Option<Charge>),
     /// Messages that were dropped between what precedes and what follows.
     Lost(LossReport),
@@ -219,7 +219,8 @@ fn open_frame(topic: &Arc<str>, frames: &mut Bytes) -> Opened {
         });
     }
     frame.advance(skip);
-    Opened::One(Message { topic: Arc::clone(topic), payload: frame, lane, seq: header.seq, ts_ns })
+    let topic = Arc::clone(topic);
+    Opened::One(Message { topic, payload: frame, lane, seq: header.seq, ts_ns, retained: false })
 }
 
 /// The lane of a data frame that the session machine let through.
@@ -234,7 +235,8 @@ impl OpenBatch {
         let payload = if len == self.items.len() { std::mem::take(&mut self.items) } else { self.items.split_to(len) };
         let seq = self.seq;
         self.seq = seq_after(seq, 1);
-        Some(Message { topic: Arc::clone(&self.topic), payload, lane: self.lane, seq, ts_ns: self.ts_ns })
+        let topic = Arc::clone(&self.topic);
+        Some(Message { topic, payload, lane: self.lane, seq, ts_ns: self.ts_ns, retained: false })
     }
 }
 

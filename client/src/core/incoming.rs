@@ -11,7 +11,7 @@ use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::lost;
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::framing::length::{Front, front};
-use laneway_proto::header::{Header, Kind};
+use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES, WIRE_VERSION};
 use laneway_proto::session::handshake::may_become_preface;
 use laneway_proto::session::{Patience, Session, State, Step};
@@ -81,8 +81,8 @@ struct Run {
 enum Data {
     /// Messages that stay packed in their frame.
     Packed(usize),
-    /// The last fragment of a message.
-    Assembled(Message, Option<Charge>),
+    /// A message that was put together, or one that was kept.
+    Alone(Message, Option<Charge>),
     /// Nothing to deliver yet, or at all.
     Nothing,
 }
@@ -179,7 +179,7 @@ impl Incoming {
             let end = at + usize::from(header.len);
             let body = &chunk[at + HEADER_BYTES..end];
             let step = self.session.on_frame(&header)?;
-            let data = if step == Step::Route { self.on_charged(&header, body)? } else { Data::Nothing };
+            let data = if step == Step::Route { self.on_charged(chunk, &header, body)? } else { Data::Nothing };
             match (&mut open, data) {
                 (Some(run), Data::Packed(messages)) if run.topic == header.topic && run.lane == header.lane => {
                     run.end = end;
@@ -195,8 +195,8 @@ impl Incoming {
                     if let Some(before) = open.take() {
                         self.deliver_run(chunk, before);
                     }
-                    if let Data::Assembled(message, charge) = other {
-                        self.deliver(header.topic, Parcel::Whole(message, charge), 1);
+                    if let Data::Alone(message, charge) = other {
+                        self.deliver_alone(header.topic, message, charge);
                     }
                     self.on_other(now, step, &header, body)?;
                 }
@@ -214,17 +214,17 @@ impl Incoming {
 
     /// Takes one data frame within the credit given for it. A fragment makes room at once, so that a message larger than
     /// the credit arrives; what was put together takes room until somebody has taken it.
-    fn on_charged(&mut self, header: &Header, body: &[u8]) -> Result<Data, PeerFault> {
+    fn on_charged(&mut self, chunk: &Bytes, header: &Header, body: &[u8]) -> Result<Data, PeerFault> {
         let bytes = u64::from(header.len);
         if let Some(credit) = &mut self.credit {
             credit.on_received(header.lane, bytes)?;
         }
-        let mut data = self.on_data(header, body)?;
+        let mut data = self.on_data(chunk, header, body)?;
         if let Some(credit) = &self.credit
             && !matches!(data, Data::Packed(_))
         {
             credit.give_back(header.lane, bytes);
-            if let Data::Assembled(message, charge) = &mut data {
+            if let Data::Alone(message, charge) = &mut data {
                 *charge = Some(credit.charge_whole(header.lane, message.payload.len() as u64));
             }
         }
@@ -232,7 +232,7 @@ impl Incoming {
     }
 
     /// Checks one data frame down to its last byte, so that unpacking it later cannot fail.
-    fn on_data(&mut self, header: &Header, body: &[u8]) -> Result<Data, PeerFault> {
+    fn on_data(&mut self, chunk: &Bytes, header: &Header, body: &[u8]) -> Result<Data, PeerFault> {
         self.counts.frames += 1;
         let name = self.names.find(header.topic).ok_or(PeerFault::TopicUndeclared)?;
         if header.kind == Kind::PUB && header.flags.0 == 0 {
@@ -254,23 +254,19 @@ impl Incoming {
             }
             return Ok(Data::Packed(messages));
         }
+        let retained = header.flags.has(Flags::RETX) && extensions.xhdr.is_some_and(|xhdr| xhdr.options().retain);
+        let message = |seq, payload| {
+            let (topic, lane) = (name.topic.clone(), lane_of(header));
+            Data::Alone(Message { topic, payload, lane, seq, ts_ns: extensions.ts, retained }, None)
+        };
         let Some(frag) = extensions.frag else {
-            return Ok(Data::Packed(1));
+            return Ok(if retained { message(header.seq, chunk.slice_ref(payload)) } else { Data::Packed(1) });
         };
         let src = extensions.src.ok_or(PeerFault::FragmentInvalid)?;
         let key = Key { origin: src.origin, topic: header.topic, lane: header.lane };
         let message_bytes_max = self.terms.as_ref().map_or(0, |terms| terms.message_bytes_max);
         let whole = self.assemblies.on_fragment(key, src, frag, payload, message_bytes_max)?;
-        Ok(whole.map_or(Data::Nothing, |payload| {
-            let message = Message {
-                topic: name.topic.clone(),
-                payload: payload.freeze(),
-                lane: lane_of(header),
-                seq: src.seq,
-                ts_ns: extensions.ts,
-            };
-            Data::Assembled(message, None)
-        }))
+        Ok(whole.map_or(Data::Nothing, |payload| message(src.seq, payload.freeze())))
     }
 
     fn deliver_run(&mut self, chunk: &Bytes, run: Run) {
@@ -279,6 +275,21 @@ impl Incoming {
         let charge = self.credit.as_mut().map(|credit| credit.charge(run.lane, frames.len() as u64));
         let parcel = Parcel::Frames { topic: name.topic.clone(), frames, messages: run.messages, charge };
         self.deliver(run.topic, parcel, run.messages);
+    }
+
+    /// A value that was kept is for those only who asked for it.
+    fn deliver_alone(&mut self, topic: u32, message: Message, charge: Option<Charge>) {
+        if !message.retained {
+            self.deliver(topic, Parcel::Whole(message, charge), 1);
+            return;
+        }
+        let Self { names, subscriptions, events, .. } = self;
+        for &id in names.find(topic).map_or(&[][..], |name| &name.wanted_by) {
+            let parcel = Parcel::Whole(message.clone(), charge.clone());
+            if subscriptions.wants_retained(id) && subscriptions.stage(id, parcel) {
+                events.push_back(Event::Messages(id));
+            }
+        }
     }
 
     fn deliver(&mut self, topic: u32, parcel: Parcel, messages: usize) {

@@ -161,6 +161,11 @@ impl Subscriptions {
         self.held.get(&id).is_some_and(|held| held.wants(name))
     }
 
+    /// Whether a subscription asked for last values.
+    pub(super) fn wants_retained(&self, id: SubscriptionId) -> bool {
+        self.held.get(&id).is_some_and(|held| held.options.retained)
+    }
+
     /// Puts a parcel aside for its owner; true if the owner has to be told.
     pub(super) fn stage(&mut self, id: SubscriptionId, parcel: Parcel) -> bool {
         let Some(held) = self.held.get_mut(&id) else { return false };

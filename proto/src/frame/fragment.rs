@@ -98,6 +98,11 @@ impl Assembly {
         Ok(if last { Progress::Complete } else { Progress::Partial })
     }
 
+    /// The place of the fragment that goes on.
+    pub const fn next_index(&self) -> u16 {
+        self.next_index
+    }
+
     /// Bytes received so far.
     pub const fn received(&self) -> u32 {
         self.received

@@ -9,7 +9,7 @@ use laneway_proto::frame::fragment::{Assembly, Progress};
 use laneway_proto::frame::lost::Lost;
 use laneway_proto::frame::ping::Pong;
 use laneway_proto::framing::length::{Front, front};
-use laneway_proto::header::{Header, Kind};
+use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES};
 use laneway_proto::session::handshake::PREFACE;
 
@@ -26,6 +26,8 @@ pub struct Message {
     pub seq: u32,
     /// Its bytes.
     pub payload: Vec<u8>,
+    /// It was kept, and is sent to a new subscriber.
+    pub retained: bool,
 }
 
 /// Something the broker said.
@@ -131,9 +133,11 @@ impl Hearing {
         let topic = topic.ok_or_else(|| format!("topic id {} was used before it was declared", header.topic))?;
         let (extensions, payload) =
             Extensions::decode(header.flags, body).map_err(|error| format!("extensions: {error}"))?;
+        let again = header.flags.has(Flags::RETX);
+        let retained = again && extensions.xhdr.is_some_and(|xhdr| xhdr.options().retain);
         let message = |seq, payload: &[u8]| {
             let (topic, payload) = (topic.clone(), payload.to_vec());
-            Heard::Message(Message { topic, lane: header.lane, seq, payload })
+            Heard::Message(Message { topic, lane: header.lane, seq, payload, retained })
         };
         if header.kind == Kind::BATCH {
             let messages = Messages::new(payload).map_err(|error| format!("a batch: {error}"))?;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use laneway_broker::io::{ListenerId, PeerAddress};
 use laneway_client::core::{Core, CoreOptions, Event, Identity, Inbox, SubscriptionId, Transmit};
-use laneway_client::{Item, Lane, LossReport, PublishOptions, Reason, TryPublishError};
+use laneway_client::{Item, Lane, LossReport, PublishOptions, Reason, SubscribeOptions, TryPublishError};
 use laneway_proto::error::CloseCode;
 use laneway_proto::time::{Duration, Instant};
 
@@ -280,12 +280,18 @@ impl LibraryPeer {
                 let token = call.core.ping(now);
                 call.pings.insert(token, oracle.mark());
             }
-            Step::Subscribe(filters) => call.subscribe(filters, oracle),
+            Step::Subscribe(filters) => call.subscribe(filters, false, oracle),
+            Step::SubscribeRetained(filters) => call.subscribe(filters, true, oracle),
             Step::Unsubscribe(filters) => call.unsubscribe(&filters, oracle),
             Step::Publish { topic, lane, mut lens, batch } => {
-                let sent = call.publish(topic, lane, &lens, oracle);
+                let sent = call.publish(topic, lane, &lens, false, oracle);
                 lens.drain(..sent);
                 return (!lens.is_empty()).then_some(Step::Publish { topic, lane, lens, batch });
+            }
+            Step::Retain { topic, lane, mut lens } => {
+                let sent = call.publish(topic, lane, &lens, true, oracle);
+                lens.drain(..sent);
+                return (!lens.is_empty()).then_some(Step::Retain { topic, lane, lens });
             }
             Step::Leave(leave) => self.leave(leave, now, oracle),
         }
@@ -434,14 +440,19 @@ impl Call {
         self.subscriptions.iter_mut().find(|subscribed| subscribed.id == id)
     }
 
-    fn subscribe(&mut self, mut filters: Vec<String>, oracle: &mut Oracle) {
+    fn subscribe(&mut self, mut filters: Vec<String>, retained: bool, oracle: &mut Oracle) {
         filters.sort();
         filters.dedup();
         let borrowed: Vec<&str> = filters.iter().map(String::as_str).collect();
-        match self.core.subscribe(&borrowed) {
+        let options = SubscribeOptions { retained, ..SubscribeOptions::default() };
+        match self.core.subscribe_with(&borrowed, options) {
             Ok(id) => {
                 let session = oracle.open(false);
-                oracle.subscribe(session, &filters, REQUEST);
+                if retained {
+                    oracle.subscribe_retained(session, &filters, REQUEST, false);
+                } else {
+                    oracle.subscribe(session, &filters, REQUEST);
+                }
                 self.subscriptions.push(Subscribed { id, session, filters, confirmed: false, inbox: Inbox::default() });
                 self.unconfirmed += 1;
             }
@@ -459,13 +470,15 @@ impl Call {
     }
 
     /// Publishes as many messages as the library takes; returns how many that were.
-    fn publish(&mut self, topic: &str, lane: u8, lens: &[usize], oracle: &mut Oracle) -> usize {
+    fn publish(&mut self, topic: &str, lane: u8, lens: &[usize], retain: bool, oracle: &mut Oracle) -> usize {
         for (place, &len) in lens.iter().enumerate() {
             let name = if len < STAMP_BYTES { format!("tiny/{}", self.session.0) } else { topic.to_owned() };
             let seq = oracle.published(self.session, lane) as u32 + 1;
             let payload = speech::payload(Stamp { session: self.session.0, lane, seq }, len);
-            let options = PublishOptions { lane: Lane::new(lane).unwrap_or_default(), ..PublishOptions::default() };
+            let lane_named = Lane::new(lane).unwrap_or_default();
+            let options = PublishOptions { lane: lane_named, retain, ..PublishOptions::default() };
             match self.core.publish_with(&name, payload, options) {
+                Ok(()) if retain => drop(oracle.publish_retained(self.session, &name, lane, len)),
                 Ok(()) => drop(oracle.publish(self.session, &name, lane, len)),
                 Err(TryPublishError::Full) => return place,
                 Err(TryPublishError::Refused(error)) => {
@@ -496,7 +509,13 @@ fn deliver(session: SessionId, item: Item, oracle: &mut Oracle) {
     match item {
         Item::Message(message) => {
             let (topic, payload) = (message.topic.to_string(), message.payload.to_vec());
-            oracle.deliver(session, &Message { topic, lane: message.lane.number(), seq: message.seq, payload });
+            let (lane, seq, retained) = (message.lane.number(), message.seq, message.retained);
+            let message = Message { topic, lane, seq, payload, retained };
+            if retained {
+                oracle.replay(session, &message);
+            } else {
+                oracle.deliver(session, &message);
+            }
         }
         Item::Lost(LossReport { topic: Some(topic), lane, messages, .. }) => {
             oracle.lose(session, &topic, lane.number(), messages);

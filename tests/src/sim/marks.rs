@@ -46,6 +46,7 @@ pub const EXPECTED: &[&str] = &[
     "run_copied",
     "run_shared",
     "run_unrouted",
+    "value_replayed",
     "short_send",
     "shut_down_in_the_middle",
     "slow_consumer_disconnected",

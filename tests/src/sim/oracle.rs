@@ -2,6 +2,8 @@
 //!
 //! The oracle hears what clients ask for and what they get, in one order of events. It knows nothing of the broker.
 
+mod values;
+
 use std::collections::BTreeMap;
 
 use super::hearing::Message;
@@ -15,11 +17,17 @@ pub struct SessionId(pub u32);
 /// A message somebody published.
 #[derive(Debug)]
 struct Published {
+    from: SessionId,
+    lane: u8,
+    /// Its number, from 0.
+    place: usize,
     order: u64,
     topic: usize,
     len: usize,
-    /// The publisher was told that the broker has it.
-    accepted: bool,
+    /// It is to be kept as its topic's last value.
+    retain: bool,
+    /// When the publisher was told that the broker has it.
+    accepted: Option<u64>,
 }
 
 /// A subscription, with the moments of its life.
@@ -33,6 +41,10 @@ struct Wanted {
     cancelled: Option<u64>,
     /// The client was told that it has ended.
     gone: Option<u64>,
+    /// When last values were asked for, too.
+    retained: Option<u64>,
+    /// Nobody else shares the connection.
+    alone: bool,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +57,21 @@ struct Session {
     lanes: BTreeMap<u8, Vec<Published>>,
     /// The next place that may be delivered, by publisher and lane; where messages may be lost, by topic, too.
     next: BTreeMap<(SessionId, u8, Option<usize>), usize>,
+    /// The same by topic on every lane, of messages that are to be kept.
+    behind: BTreeMap<(SessionId, u8, usize), usize>,
     losses: Losses,
     delivered: u64,
+    /// Last values it was sent, by topic.
+    values: BTreeMap<usize, u64>,
+    /// The place of the last value it was sent, by publisher, lane and topic: it gets everything behind that.
+    floors: BTreeMap<(SessionId, u8, usize), usize>,
+}
+
+impl Session {
+    /// The place behind the last message to be kept of a publisher, lane and topic that was delivered.
+    fn delivered_next(&self, from: SessionId, lane: u8, topic: usize) -> usize {
+        self.behind.get(&(from, lane, topic)).copied().unwrap_or(0)
+    }
 }
 
 /// The judge of a run.
@@ -71,8 +96,10 @@ impl Oracle {
         let topic = self.topic(topic);
         let all = self.sessions.iter().filter_map(|session| session.lanes.get(&lane)).flatten();
         let published = all.filter(|message| message.topic == topic).count() as u64;
+        // Values that are sent once more may be lost once more.
+        let again = self.sessions[id.0 as usize].wanted.iter().filter(|wanted| wanted.retained.is_some()).count();
         let verdict = match may_lose(lane) {
-            true => self.session(id).losses.report((topic, lane), u64::from(count), published),
+            true => self.session(id).losses.report((topic, lane), u64::from(count), published + again as u64),
             false => Err("nothing may be lost on this lane".into()),
         };
         if let Err(problem) = verdict {
@@ -95,7 +122,15 @@ impl Oracle {
     /// The session asked for `filters`.
     pub fn subscribe(&mut self, id: SessionId, filters: &[String], request: u32) {
         for filter in filters {
-            let wanted = Wanted { filter: filter.clone(), request, confirmed: None, cancelled: None, gone: None };
+            let wanted = Wanted {
+                filter: filter.clone(),
+                request,
+                confirmed: None,
+                cancelled: None,
+                gone: None,
+                retained: None,
+                alone: true,
+            };
             self.session(id).wanted.push(wanted);
         }
     }
@@ -108,6 +143,9 @@ impl Oracle {
             wanted.cancelled = Some(now);
             wanted.request = request;
         }
+        let Self { sessions, topics, .. } = self;
+        let wants_no_longer = |topic: usize| filters.iter().any(|filter| naive_match(filter, &topics[topic]));
+        sessions[id.0 as usize].floors.retain(|(_, _, topic), _| !wants_no_longer(*topic));
     }
 
     /// The broker confirmed a request of the session.
@@ -126,7 +164,8 @@ impl Oracle {
         let order = self.tick();
         let topic = self.topic(topic);
         let published = self.session(id).lanes.entry(lane).or_default();
-        published.push(Published { order, topic, len, accepted: false });
+        let place = published.len();
+        published.push(Published { from: id, lane, place, order, topic, len, retain: false, accepted: None });
         let seq = published.len() as u32;
         (seq, speech::payload(Stamp { session: id.0, lane, seq }, len))
     }
@@ -143,15 +182,16 @@ impl Oracle {
 
     /// The broker has everything that the session published up to `mark`.
     pub fn accept(&mut self, id: SessionId, mark: u64) {
-        for published in self.session(id).lanes.values_mut().flatten() {
-            published.accepted |= published.order <= mark;
+        let now = self.tick();
+        for published in self.session(id).lanes.values_mut().flatten().filter(|one| one.order <= mark) {
+            published.accepted.get_or_insert(now);
         }
     }
 
     /// The session got a message.
     pub fn deliver(&mut self, id: SessionId, message: &Message) {
         if let Err(problem) = self.try_deliver(id, message) {
-            let Message { topic, lane, seq, payload } = message;
+            let Message { topic, lane, seq, payload, .. } = message;
             self.broken.push(format!(
                 "session {} got `{topic}` lane {lane} seq {seq} ({} bytes): {problem}",
                 id.0,
@@ -160,7 +200,8 @@ impl Oracle {
         }
     }
 
-    fn try_deliver(&mut self, id: SessionId, message: &Message) -> Result<(), String> {
+    /// The publisher of a message and its place there, if that is how it was published.
+    fn find(&self, message: &Message) -> Result<(SessionId, usize), String> {
         let stamp = self.identify(message)?;
         let from = SessionId(stamp.session);
         let place = stamp.seq as usize - 1;
@@ -176,6 +217,13 @@ impl Oracle {
         if message.payload != speech::payload(stamp, published.len) {
             return Err(format!("its {} bytes are not those that were sent", published.len));
         }
+        Ok((from, place))
+    }
+
+    fn try_deliver(&mut self, id: SessionId, message: &Message) -> Result<(), String> {
+        let (from, place) = self.find(message)?;
+        let lane = &self.sessions[from.0 as usize].lanes[&message.lane];
+        let published = &lane[place];
         let session = &self.sessions[id.0 as usize];
         if session.ended {
             return Err("the session had ended".into());
@@ -189,8 +237,12 @@ impl Oracle {
         if !session.wanted.iter().any(wants) {
             return Err("no filter of the session matches".into());
         }
-        let lossy = may_lose(stamp.lane);
-        let line = (from, stamp.lane, lossy.then_some(published.topic));
+        self.check_begun(id, published.topic, message.lane)?;
+        if session.floors.get(&(from, message.lane, published.topic)).is_some_and(|&floor| place <= floor) {
+            return Err("it was sent as the topic's value before".into());
+        }
+        let lossy = may_lose(message.lane);
+        let line = (from, message.lane, lossy.then_some(published.topic));
         let next = session.next.get(&line).copied().unwrap_or(0);
         if place < next {
             return Err(format!("number {next} of session {} had been delivered before it", from.0));
@@ -198,7 +250,8 @@ impl Oracle {
         let in_line = |message: &Published| !lossy || message.topic == published.topic;
         let owed = |&skipped: &usize| in_line(&lane[skipped]) && self.is_owed(id, from, &lane[skipped]);
         let mut skipped = (next..place).filter(owed);
-        let place_of_loss = (published.topic, stamp.lane);
+        let (topic, retain) = (published.topic, published.retain);
+        let place_of_loss = (topic, message.lane);
         if lossy {
             let count = skipped.count() as u64;
             let session = self.session(id);
@@ -208,6 +261,9 @@ impl Oracle {
         }
         let session = self.session(id);
         session.next.insert(line, place + 1);
+        if retain {
+            session.behind.insert((from, message.lane, topic), place + 1);
+        }
         session.delivered += 1;
         Ok(())
     }
@@ -234,7 +290,14 @@ impl Oracle {
                 && wanted.confirmed.is_some_and(|confirmed| confirmed < published.order)
                 && naive_match(&wanted.filter, topic)
         };
-        !(session.no_echo && from == id) && session.wanted.iter().any(owed)
+        let floor = session.floors.get(&(from, published.lane, published.topic));
+        let behind_value =
+            published.retain && !may_lose(published.lane) && floor.is_some_and(|&floor| published.place > floor);
+        let wants = |wanted: &Wanted| {
+            wanted.retained.is_some() && wanted.cancelled.is_none() && naive_match(&wanted.filter, topic)
+        };
+        let owed = session.wanted.iter().any(|wanted| owed(wanted) || behind_value && wants(wanted));
+        !(session.no_echo && from == id) && owed
     }
 
     /// Accepted messages that living sessions still have to get, and complete ones should have got.
@@ -245,13 +308,14 @@ impl Oracle {
         {
             let id = SessionId(index as u32);
             missing.extend(self.unexplained(id));
+            missing.extend(self.values_missing(id));
             for (publisher, other) in self.sessions.iter().enumerate() {
                 let from = SessionId(publisher as u32);
                 for (&lane, published) in other.lanes.iter().filter(|(lane, _)| !may_lose(**lane)) {
                     let next = session.next.get(&(from, lane, None)).copied().unwrap_or(0);
                     let owed = published[next.min(published.len())..]
                         .iter()
-                        .position(|message| message.accepted && self.is_owed(id, from, message));
+                        .position(|message| message.accepted.is_some() && self.is_owed(id, from, message));
                     missing.extend(owed.map(|place| {
                         let seq = next + place + 1;
                         format!("session {index} never got number {seq} of session {publisher}, lane {lane}")
@@ -271,7 +335,7 @@ impl Oracle {
             for (&lane, published) in other.lanes.iter().filter(|(lane, _)| may_lose(**lane)) {
                 for (place, message) in published.iter().enumerate() {
                     let next = session.next.get(&(from, lane, Some(message.topic))).copied().unwrap_or(0);
-                    let owed = place >= next && message.accepted && self.is_owed(id, from, message);
+                    let owed = place >= next && message.accepted.is_some() && self.is_owed(id, from, message);
                     *waiting.entry((message.topic, lane)).or_default() += u64::from(owed);
                 }
             }

@@ -175,6 +175,7 @@ impl Peer {
             oracle.broke(format!("client {} heard {heard:?} after the broker's last word ({word})", self.id));
         }
         match heard {
+            Heard::Message(message) if message.retained => oracle.replay(call.session, &message),
             Heard::Message(message) => oracle.deliver(call.session, &message),
             Heard::Lost(Some(topic), lost) => oracle.lose(call.session, &topic, lost.lane, lost.count),
             Heard::Lost(None, _) => oracle.broke("a report of several topics, of which there are few"),
@@ -326,12 +327,18 @@ impl Peer {
                 oracle.subscribe(call.session, &filters, request);
                 call.unsent.extend(speech::subscribe(request, &filters, self.plan.no_echo));
             }
+            Step::SubscribeRetained(filters) => {
+                let request = call.ask();
+                oracle.subscribe_retained(call.session, &filters, request, true);
+                call.unsent.extend(speech::subscribe_retained(request, &filters, self.plan.no_echo));
+            }
             Step::Unsubscribe(filters) => {
                 let request = call.ask();
                 oracle.unsubscribe(call.session, &filters, request);
                 call.unsent.extend(speech::unsubscribe(request, &filters));
             }
             Step::Publish { topic, lane, lens, batch } => call.publish(topic, lane, &lens, batch, oracle),
+            Step::Retain { topic, lane, lens } => call.retain(topic, lane, &lens, oracle),
             Step::Leave(leave) => self.leave(leave, now, oracle),
         }
     }
@@ -504,10 +511,22 @@ impl Call {
             return;
         }
         for (seq, payload) in messages {
-            let src = Src { origin: self.session.0, seq };
-            let cut = speech::publish_cut(id, src, lane, &payload, FRAGMENT_BYTES_STREAM as u32);
-            let whole = if cut.is_empty() { speech::publish(id, lane, seq, &payload) } else { cut };
-            self.unsent.extend(whole);
+            self.unsent.extend(self.frames(id, lane, seq, &payload));
         }
+    }
+
+    fn retain(&mut self, topic: &str, lane: u8, lens: &[usize], oracle: &mut Oracle) {
+        for &len in lens {
+            let name = if len < STAMP_BYTES { format!("tiny/{}", self.session.0) } else { topic.to_owned() };
+            let id = self.topic(&name);
+            let (seq, payload) = oracle.publish_retained(self.session, &name, lane, len);
+            self.unsent.extend(speech::retained(&self.frames(id, lane, seq, &payload)));
+        }
+    }
+
+    fn frames(&self, topic: u32, lane: u8, seq: u32, payload: &[u8]) -> Vec<u8> {
+        let src = Src { origin: self.session.0, seq };
+        let cut = speech::publish_cut(topic, src, lane, payload, FRAGMENT_BYTES_STREAM as u32);
+        if cut.is_empty() { speech::publish(topic, lane, seq, payload) } else { cut }
     }
 }

@@ -3,10 +3,11 @@
 use laneway_proto::control::{Body, Control, DeclareTopics, Goodbye, Hello, Sub, Subscribe, Topic, Unsubscribe};
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::batch;
-use laneway_proto::frame::extensions::Src;
+use laneway_proto::frame::extensions::{Src, XHDR_RETAIN};
 use laneway_proto::frame::fragment::Cutter;
 use laneway_proto::frame::ping::Ping;
 use laneway_proto::header::{Flags, Header, Kind};
+use laneway_proto::limits::HEADER_BYTES;
 use laneway_proto::session::handshake::{PREFACE, feature};
 
 use super::rng::Rng;
@@ -81,6 +82,29 @@ pub fn declare(id: u32, name: &str) -> Vec<u8> {
 pub fn subscribe(request: u32, filters: &[String], no_echo: bool) -> Vec<u8> {
     let sub = |pattern: &String| Sub { pattern: pattern.clone(), no_echo, ..Sub::default() };
     Control::request(request, Body::Subscribe(Subscribe { subs: filters.iter().map(sub).collect() })).to_frame()
+}
+
+/// The same, and their last values.
+pub fn subscribe_retained(request: u32, filters: &[String], no_echo: bool) -> Vec<u8> {
+    let sub = |pattern: &String| Sub { pattern: pattern.clone(), no_echo, retained: true, ..Sub::default() };
+    Control::request(request, Body::Subscribe(Subscribe { subs: filters.iter().map(sub).collect() })).to_frame()
+}
+
+/// The same frames, of which the broker is to keep the message.
+pub fn retained(frames: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = frames;
+    while let Some(Ok(header)) = rest.first_chunk::<HEADER_BYTES>().map(Header::decode) {
+        let (frame, behind) = rest.split_at(usize::from(header.len));
+        let fixed = HEADER_BYTES + header.flags.fixed_extension_bytes();
+        let header = Header { len: header.len + 4, flags: header.flags.with(Flags::XHDR), ..header };
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(&frame[HEADER_BYTES..fixed]);
+        bytes.extend_from_slice(&[4, 0, XHDR_RETAIN, 0]);
+        bytes.extend_from_slice(&frame[fixed..]);
+        rest = behind;
+    }
+    bytes
 }
 
 /// Wants no more messages of `filters`.

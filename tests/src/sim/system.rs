@@ -358,6 +358,7 @@ impl System {
                 ("run_shared", counters.runs_shared),
                 ("run_copied", counters.runs_copied),
                 ("run_unrouted", counters.runs_unrouted),
+                ("value_replayed", counters.retained_replayed),
                 ("doorbell_rung", counters.doorbells),
                 ("closed_malformed", closed(CloseCode::Malformed)),
                 ("closed_timeout", closed(CloseCode::Timeout)),

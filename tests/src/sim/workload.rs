@@ -35,6 +35,8 @@ pub enum Leave {
 pub enum Step {
     /// Asks for filters.
     Subscribe(Vec<String>),
+    /// Asks for filters and the last values of their topics.
+    SubscribeRetained(Vec<String>),
     /// Wants no more of them.
     Unsubscribe(Vec<String>),
     /// Waits for every answer it asked for.
@@ -49,6 +51,15 @@ pub enum Step {
         lens: Vec<usize>,
         /// All in one frame.
         batch: bool,
+    },
+    /// Publishes messages that are to be kept; short ones go to a topic of its own.
+    Retain {
+        /// Where.
+        topic: &'static str,
+        /// On which lane.
+        lane: u8,
+        /// Bytes of each message.
+        lens: Vec<usize>,
     },
     /// Asks whether the broker has everything.
     Ping,
@@ -224,7 +235,7 @@ fn steps(rng: &mut Rng, wishes: &Wishes, large: usize) -> Vec<Step> {
         let (subscribes, publishes) = *rng.pick(&[(true, false), (true, true), (false, true)]);
         if subscribes {
             let filters = (0..rng.between(1, 3)).map(|_| (*rng.pick(FILTERS)).to_owned()).collect();
-            steps.push(Step::Subscribe(filters));
+            steps.push(if rng.chance(300) { Step::SubscribeRetained(filters) } else { Step::Subscribe(filters) });
             if rng.chance(800) {
                 steps.push(Step::Settle);
             }
@@ -239,7 +250,10 @@ fn steps(rng: &mut Rng, wishes: &Wishes, large: usize) -> Vec<Step> {
 
 fn step(rng: &mut Rng, subscribes: bool, publishes: bool, large: usize) -> Step {
     match rng.below(20) {
-        0 if subscribes => Step::Subscribe(vec![(*rng.pick(FILTERS)).to_owned()]),
+        0 if subscribes => {
+            let filters = vec![(*rng.pick(FILTERS)).to_owned()];
+            if rng.chance(500) { Step::SubscribeRetained(filters) } else { Step::Subscribe(filters) }
+        }
         1 if subscribes => Step::Unsubscribe(vec![(*rng.pick(FILTERS)).to_owned()]),
         2 => Step::Settle,
         3 | 4 => Step::Ping,
@@ -248,8 +262,13 @@ fn step(rng: &mut Rng, subscribes: bool, publishes: bool, large: usize) -> Step 
             let count = *rng.pick(&[1, 1, 3, 20]);
             let large = if count > 3 { large.min(3_000) } else { large };
             let lens = (0..count).map(|_| length(rng, large)).collect();
+            let (topic, lane) = (TOPICS[rng.index(TOPICS.len())], rng.between(1, 4) as u8);
             let batch = rng.chance(250);
-            Step::Publish { topic: TOPICS[rng.index(TOPICS.len())], lane: rng.between(1, 4) as u8, lens, batch }
+            if rng.chance(300) {
+                Step::Retain { topic, lane, lens }
+            } else {
+                Step::Publish { topic, lane, lens, batch }
+            }
         }
         _ => Step::Pause(Duration::from_micros(rng.between(1, 200_000))),
     }

@@ -20,6 +20,7 @@ Examples:
   laneway pub door/front open
   laneway pub camera/0 < picture.jpg              standard input is one message
   seq 1000000 | laneway pub numbers --lines       each line is a message
+  laneway pub lamp/1 on --retain                  the broker keeps it for who subscribes later
   laneway pub load/test --size 1024 --repeat 100000
   laneway pub clock/tick tock --repeat 60 --rate 1
 
@@ -34,6 +35,7 @@ Examples:
   laneway sub '#' --format json | jq .payload
   laneway sub 'sensors/#' --format quiet          count until Ctrl-C
   laneway sub 'arm/#' --policy conflate           only the newest of each topic when this is slow
+  laneway sub 'lamp/+' --retained                 what each lamp is now, then its changes
 
 Messages that the broker dropped are reported: on standard error, or with --format json in a line of their own.";
 
@@ -138,6 +140,9 @@ pub(crate) struct Subscribe {
     /// Receive on this lane instead of the publisher's: command, event, state, stream, bulk or 1 to 15
     #[arg(long, value_name = "LANE")]
     pub(crate) lane: Option<Lane>,
+    /// Begin with the last value of each topic that was published with --retain
+    #[arg(long)]
+    pub(crate) retained: bool,
     /// What to do when too much waits for this command: block, drop_oldest, drop_newest, conflate or disconnect
     /// [default: the lane's]
     #[arg(long, value_name = "POLICY")]

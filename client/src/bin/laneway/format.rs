@@ -130,6 +130,9 @@ fn json(out: &mut Vec<u8>, message: &Message) -> io::Result<()> {
             out.push(b'"');
         }
     }
+    if message.retained {
+        out.extend_from_slice(b",\"retained\":true");
+    }
     out.extend_from_slice(b"}\n");
     Ok(())
 }

@@ -45,7 +45,8 @@ async fn print(client: &Client, args: &Subscribe) -> Result<(), Failure> {
     // Before anything can arrive: a signal from now on ends in order.
     let mut stop = pin!(stop_signal());
     let filters: Vec<&str> = args.filters.iter().map(String::as_str).collect();
-    let options = SubscribeOptions { lane: args.lane, policy: args.policy, ..SubscribeOptions::default() };
+    let (lane, policy, retained) = (args.lane, args.policy, args.retained);
+    let options = SubscribeOptions { lane, policy, retained, ..SubscribeOptions::default() };
     let mut subscription = client.subscribe_with(&filters, options).await.map_err(Failure::failed)?;
     if args.verbose {
         // Nobody has to listen.

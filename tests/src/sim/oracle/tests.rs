@@ -18,7 +18,7 @@ fn stage() -> Stage {
 impl Stage {
     fn publish(&mut self, topic: &str) -> Message {
         let (seq, payload) = self.oracle.publish(self.publisher, topic, 1, 40);
-        Message { topic: topic.into(), lane: 1, seq, payload }
+        Message { topic: topic.into(), lane: 1, seq, payload, retained: false }
     }
 
     /// What the oracle says about delivering these in this order.
@@ -85,7 +85,7 @@ fn what_was_published_before_the_confirmation_is_not_owed() {
     let _early = oracle.publish(publisher, "a", 1, 40);
     oracle.confirm(subscriber, 1);
     let (seq, payload) = oracle.publish(publisher, "a", 1, 40);
-    oracle.deliver(subscriber, &Message { topic: "a".into(), lane: 1, seq, payload });
+    oracle.deliver(subscriber, &Message { topic: "a".into(), lane: 1, seq, payload, retained: false });
     assert_eq!(oracle.broken(), [""; 0]);
 }
 
