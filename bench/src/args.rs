@@ -82,6 +82,9 @@ pub struct ThroughputOptions {
     /// Subscribers, several separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub fanout: Vec<u32>,
+    /// Let one stream cycle through N topics, each with its own subscriber, beside the index relay
+    #[arg(long, value_name = "N", conflicts_with = "fanout", value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub topics: Option<u32>,
     /// Publish BATCH frames
     #[arg(long)]
     pub batch: bool,

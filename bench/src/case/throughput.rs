@@ -23,19 +23,25 @@ pub fn run(options: &ThroughputOptions) -> Result<Vec<Row>> {
     let common = &options.common;
     let arena = Arena::open(common)?;
     let sizes = chosen(&options.size, if common.quick { &QUICK_SIZES } else { &SIZES });
-    let fanouts = chosen(&options.fanout, if common.quick { &QUICK_FANOUTS } else { &FANOUTS });
+    let fanouts = match options.topics {
+        Some(_) => &[1][..],
+        None => chosen(&options.fanout, if common.quick { &QUICK_FANOUTS } else { &FANOUTS }),
+    };
     let mut pairs = Vec::new();
     for &subscribers in fanouts {
         for &payload_bytes in sizes {
             let batch = options.batch && payload_bytes <= BATCH_PAYLOAD_BYTES_MAX;
             let laneway = if batch { Contestant::Batch } else { Contestant::Single };
-            pairs.push((Cell::fanout(payload_bytes, subscribers), laneway));
+            let cell = options
+                .topics
+                .map_or_else(|| Cell::fanout(payload_bytes, subscribers), |topics| Cell::cycle(payload_bytes, topics));
+            pairs.push((cell, laneway));
         }
     }
-    let bare = Contestant::Relay(Base::Uring);
+    let relay = if options.topics.is_some() { Contestant::IndexRelay } else { Contestant::Relay(Base::Uring) };
     let entries: Vec<Entry> = pairs
         .iter()
-        .flat_map(|&(cell, laneway)| [laneway, bare].map(|contestant| Entry { cell, contestant }))
+        .flat_map(|&(cell, laneway)| [laneway, relay].map(|contestant| Entry { cell, contestant }))
         .collect();
     let mut rounds = Rounds::new(CASE, ROUNDS, common);
     let series = rounds.saturate(&arena, &entries, timing(common.quick))?;
@@ -44,7 +50,7 @@ pub fn run(options: &ThroughputOptions) -> Result<Vec<Row>> {
     for (&(cell, laneway), pair) in pairs.iter().zip(series.chunks_exact(2)) {
         let [first, second] = pair else { continue };
         let pieces = if cell.shape.payload_bytes > SINGLE_BYTES_MAX { " in fragments" } else { "" };
-        let metric = format!("{} {}{pieces} over bare relay", cell.name(), laneway.name());
+        let metric = format!("{} {}{pieces} over {}", cell.name(), laneway.name(), relay.name());
         let row = |unit, of: fn(&Figure) -> f64| {
             let ratio = Spread::of_ratios(&first.values(of), &second.values(of));
             Row::reported(CASE, metric.clone(), unit, first.median(of), second.median(of)).with_ratio(ratio)
