@@ -176,6 +176,21 @@ impl Outbox {
             && self.queue(service).is_some_and(|queue| self.fill_of(queue) >= u64::from(service.bytes_max))
     }
 
+    /// Queues frames that nobody wants to have confirmed, of a policy that blocks, unless the queue is full or was never
+    /// used. False if it did not.
+    pub fn push_if_room(&mut self, now: Instant, service: &Service, frames: &Frames<'_>, pool: &mut Pool) -> bool {
+        let wire_bytes = self.wire.bytes();
+        let Some(queue) = self.queues.iter_mut().find(|queue| queue.serves(service)) else { return false };
+        if wire_bytes + queue.bytes() >= u64::from(service.bytes_max) {
+            return false;
+        }
+        queue.push(now, service, frames, pool, &mut |_, _, _| {});
+        if let Some(scheduler) = &mut self.scheduler {
+            scheduler.set_ready(service.lane, true);
+        }
+        true
+    }
+
     /// Whether frames that can wait may be queued: the queue holds no more than half of its bound.
     pub fn is_half_empty(&self, service: &Service) -> bool {
         let fill = self.queue(service).map_or_else(|| self.wire.bytes(), |queue| self.fill_of(queue));

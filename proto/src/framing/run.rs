@@ -88,7 +88,7 @@ pub fn take_run(
     let topic_in = first.topic;
     let (alone, asks) = (first.flags.has(Flags::XHDR), asks_by_src(first.flags));
     let mut run = Run::default();
-    let mut last_at = 0;
+    let (mut last_at, mut last_plain) = (0, false);
     let mut rest = &mut *bytes;
     while let Some(head) = rest.first_chunk::<HEADER_BYTES>() {
         let word = u64::from_le_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]);
@@ -120,16 +120,17 @@ pub fn take_run(
             }
         };
         let bytes = frames as usize * len;
-        last_at = run.bytes + bytes - len;
+        (last_at, last_plain) = (run.bytes + bytes - len, plain);
         run.bytes += bytes;
         run.frames += frames;
         run.messages += messages;
         rest = &mut rest[bytes..];
     }
     let last = &bytes[last_at..run.bytes.max(last_at)];
-    run.seq_through = match last.first_chunk::<HEADER_BYTES>().map(Header::decode) {
-        Some(Ok(header)) => seq_through(&header, last),
-        Some(Err(_)) | None => 0,
+    run.seq_through = match last.first_chunk::<HEADER_BYTES>() {
+        Some(&[.., s0, s1, s2, s3]) if last_plain => u32::from_le_bytes([s0, s1, s2, s3]),
+        Some(head) => Header::decode(head).map_or(0, |header| seq_through(&header, last)),
+        None => 0,
     };
     Ok(run)
 }
@@ -141,6 +142,12 @@ pub fn take_run(
 /// one frame's length to find the next frame, which is most of the cost of a walk that reads each length.
 fn rename_alike(bytes: &mut [u8], word: u64, lane_hops: u16, len: usize, topic_out: u32) -> u32 {
     let topic = topic_out.to_le_bytes();
+    // The stride costs a division: not for a frame that stands alone.
+    let next = bytes.get(len..).and_then(|next| next.first_chunk::<8>());
+    if next.is_none_or(|next| u64::from_le_bytes(*next) != word) {
+        bytes[4..8].copy_from_slice(&topic);
+        return 1;
+    }
     let mut alike = 0;
     for frame in bytes.chunks_exact_mut(len) {
         let Some(head) = frame.first_chunk_mut::<HEADER_BYTES>() else { break };
