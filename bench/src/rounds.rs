@@ -13,6 +13,8 @@ use crate::stats::Spread;
 pub const WAIT_SHARE_CLEAN: f64 = 0.08;
 /// After this time nothing is repeated and no further round starts, so that a case ends within 15 minutes.
 const REPEATING_MAX: Duration = Duration::from_secs(10 * 60);
+/// Runs before the first round that do not count.
+const WARM_UP_RUNS: u32 = 2;
 
 /// A run that says how long it had to wait.
 pub trait Waited {
@@ -151,27 +153,45 @@ impl Rounds {
         )
     }
 
-    /// Measures every entry once a round under saturation.
+    /// Measures every entry once a round under saturation; every other round the other way round, so that a machine that
+    /// gets slower or faster meanwhile favours nobody.
     pub fn saturate(&mut self, arena: &Arena, entries: &[Entry], timing: Timing) -> Result<Vec<Series>> {
+        let run = |Entry { cell, contestant }: Entry| {
+            let (child, mut load) = arena.connect(contestant, cell, None)?;
+            saturate::run(&mut load, &child, timing).map_err(|error| named(contestant, error))
+        };
         let mut series = vec![Series::default(); entries.len()];
+        if let (Some(&first), false) = (entries.first(), self.smoke) {
+            // Cores that were idle are slow at first; that is nobody's figure.
+            for _ in 0..WARM_UP_RUNS {
+                run(first)?;
+            }
+        }
         let mut round = 1;
         while self.next(round) {
-            for (&Entry { cell, contestant }, series) in entries.iter().zip(&mut series) {
-                let run = || {
-                    let (child, mut load) = arena.connect(contestant, cell, None)?;
-                    saturate::run(&mut load, &child, timing).map_err(|error| named(contestant, error))
-                };
-                let what = format!("{} {}", cell.name(), contestant.name());
-                let figure = self.measure(round, &what, run, |figure| {
-                    let (rate, cpu) = (Some(figure.messages_per_s), Some(figure.cpu_ns_per_message));
-                    format!("{} messages/s, {} ns of processor each", report::figure(rate), report::figure(cpu))
-                })?;
-                series.0.push(figure);
+            for place in order_of(round, entries.len()) {
+                let entry = entries[place];
+                let what = format!("{} {}", entry.cell.name(), entry.contestant.name());
+                let figure = self.measure(
+                    round,
+                    &what,
+                    || run(entry),
+                    |figure| {
+                        let (rate, cpu) = (Some(figure.messages_per_s), Some(figure.cpu_ns_per_message));
+                        format!("{} messages/s, {} ns of processor each", report::figure(rate), report::figure(cpu))
+                    },
+                )?;
+                series[place].0.push(figure);
             }
             round += 1;
         }
         Ok(series)
     }
+}
+
+/// The places of `count` entries in the order in which a round, counted from 1, measures them.
+fn order_of(round: u32, count: usize) -> Vec<usize> {
+    if round % 2 == 1 { (0..count).collect() } else { (0..count).rev().collect() }
 }
 
 /// One contestant on one cell.
@@ -235,6 +255,11 @@ mod tests {
         let measured = rounds.measure(1, "x", || Ok(figure(0.9)), |_| String::new()).expect("measured");
         assert_eq!((measured, rounds.repeated, rounds.lost), (Some(figure(0.9)), 0, 0));
         assert!(rounds.next(1) && !rounds.next(2), "one round");
+    }
+
+    #[test]
+    fn every_other_round_goes_the_other_way() {
+        assert_eq!([1, 2, 3].map(|round| order_of(round, 3)), [vec![0, 1, 2], vec![2, 1, 0], vec![0, 1, 2]]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use laneway_proto::error::CloseCode;
 use laneway_proto::limits::TOPIC_ID_DYNAMIC_FIRST;
-use laneway_proto::session::Session;
+use laneway_proto::session::{Session, State};
 use laneway_proto::time::Instant;
 
 use crate::confirms::Confirms;
@@ -162,6 +162,13 @@ impl Conn {
     /// Whether what it sends has to wait.
     pub const fn is_stopped(&self) -> bool {
         self.stops > 0 || self.waits_for_mesh
+    }
+
+    /// Whether messages may go from its buffer straight to a queue: the session is open and nothing stands before them.
+    pub fn is_plain(&self) -> bool {
+        let inbox = &self.inbox;
+        let free = self.closing.is_none() && inbox.partial.is_none() && inbox.stalled.is_none();
+        free && self.session.state() == State::Open
     }
 
     /// Whether nothing that it says makes a difference any more.

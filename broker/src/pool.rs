@@ -142,9 +142,12 @@ impl Pool {
     /// Copies a piece into another buffer somebody holds, at `start`.
     pub fn copy(&mut self, from: Piece, to: BufId, start: u32) {
         debug_assert!(from.buf != to, "a buffer is not copied into itself");
-        let mut target = self.slots[to.0 as usize].bytes.take().expect("a held buffer has its memory");
-        target[start as usize..(start + from.len) as usize].copy_from_slice(self.piece(from));
-        self.slots[to.0 as usize].bytes = Some(target);
+        let slots = self.slots.get_disjoint_mut([from.buf.0 as usize, to.0 as usize]);
+        let Ok([Slot { bytes: Some(source), .. }, Slot { bytes: Some(target), .. }]) = slots else {
+            unreachable!("two held buffers have their memory");
+        };
+        let source = &source[from.start as usize..(from.start + from.len) as usize];
+        target[start as usize..(start + from.len) as usize].copy_from_slice(source);
     }
 
     /// Where the buffer will go.

@@ -85,6 +85,13 @@ pub struct Frames<'a> {
     pub mark: Option<Mark>,
 }
 
+impl<'a> Frames<'a> {
+    /// Frames in one piece that nobody wants to have confirmed.
+    pub const fn plain(topic: u32, piece: &'a Piece, share: bool, count: u32) -> Self {
+        Self { topic, head: &[], pieces: std::slice::from_ref(piece), whole: &[], share, count, mark: None }
+    }
+}
+
 /// The queues towards one peer.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -176,19 +183,19 @@ impl Outbox {
             && self.queue(service).is_some_and(|queue| self.fill_of(queue) >= u64::from(service.bytes_max))
     }
 
-    /// Queues frames that nobody wants to have confirmed, of a policy that blocks, unless the queue is full or was never
-    /// used. False if it did not.
-    pub fn push_if_room(&mut self, now: Instant, service: &Service, frames: &Frames<'_>, pool: &mut Pool) -> bool {
-        let wire_bytes = self.wire.bytes();
-        let Some(queue) = self.queues.iter_mut().find(|queue| queue.serves(service)) else { return false };
-        if wire_bytes + queue.bytes() >= u64::from(service.bytes_max) {
-            return false;
-        }
-        queue.push(now, service, frames, pool, &mut |_, _, _| {});
+    /// Where frames of a policy that blocks may be queued; `None` if the queue is full or was never used.
+    pub fn place_with_room(&self, service: &Service) -> Option<usize> {
+        let place = self.queues.iter().position(|queue| queue.serves(service))?;
+        (self.fill_of(&self.queues[place]) < u64::from(service.bytes_max)).then_some(place)
+    }
+
+    /// Queues frames that nobody wants to have confirmed in the queue that [`Self::place_with_room`] has found.
+    #[inline]
+    pub fn push_at(&mut self, place: usize, now: Instant, service: &Service, frames: &Frames<'_>, pool: &mut Pool) {
+        self.queues[place].push(now, service, frames, pool, &mut |_, _, _| {});
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.set_ready(service.lane, true);
         }
-        true
     }
 
     /// Whether frames that can wait may be queued: the queue holds no more than half of its bound.

@@ -375,7 +375,10 @@ fn the_shortest_way_takes_what_the_long_one_takes_and_nothing_at_the_bound() {
     let service = service(3, Policy::Block, 100);
     let bytes = frame(9, 3, &[7; 34]);
     let frames = Frames { topic: 9, head: &bytes, pieces: &[], whole: &bytes, share: false, count: 1, mark: None };
-    let push = |bench: &mut Bench| bench.outbox.push_if_room(T0, &service, &frames, &mut bench.pool);
+    let push = |bench: &mut Bench| {
+        let place = bench.outbox.place_with_room(&service);
+        place.inspect(|&place| bench.outbox.push_at(place, T0, &service, &frames, &mut bench.pool)).is_some()
+    };
     assert!(!push(&mut short), "the queue is made by the long way");
     short.push(&service, 9, &bytes);
     assert!(push(&mut short), "one frame of 50 bytes waits");

@@ -98,7 +98,7 @@ impl<I: Io> Shard<I> {
         let Some(route) = router.route(info.topic) else { return };
         for target in &route.targets {
             let Some(conn) = conns.slot_mut(target.slot) else { continue };
-            let service = service_of(&target.options, info, settings);
+            let service = service_of(&target.options, info.lane, info.ttl_ms, settings);
             if conn.closing.is_some() || !conn.outbox.is_full(&service) {
                 continue;
             }

@@ -16,7 +16,7 @@ use crate::outbox::counted::Mark;
 use crate::outbox::{Feeder, Frames, Service};
 use crate::pool::{Piece, Pool};
 use crate::retained::{Publisher, TTL_NEVER};
-use crate::router::{Route, SubOptions, Target};
+use crate::router::SubOptions;
 use crate::slab::Key;
 
 /// Whether a run got through.
@@ -38,9 +38,6 @@ pub(super) struct Body<'a> {
 impl<I: Io> Shard<I> {
     /// Routes a run of a local publisher, to all or to nobody.
     pub(super) fn deliver(&mut self, origin: Key, info: &RunInfo, body: Body<'_>) -> Flow {
-        if self.deliver_to_one(origin, info, body) {
-            return Flow::Passed;
-        }
         if self.stop_if_blocked(origin, info) {
             return Flow::Stopped;
         }
@@ -77,47 +74,13 @@ impl<I: Io> Shard<I> {
         Flow::Passed
     }
 
-    /// The shortest way, for what is most frequent: a run of which nothing is asked, with one subscriber, here, that has
-    /// room. It looks the route and the queue up once. False if the run is any other; nothing is done then.
-    #[inline]
-    fn deliver_to_one(&mut self, origin: Key, info: &RunInfo, body: Body<'_>) -> bool {
-        let now = self.now();
-        let Self { router, conns, io, counters, dirty, settings, .. } = self;
-        let Some(Route { targets, shards: 0, .. }) = router.route(info.topic) else { return false };
-        let &[Target { slot, declared: true, options }] = targets.as_slice() else { return false };
-        let Some(conn) = conns.slot_mut(slot) else { return false };
-        let service = service_of(&options, info, settings);
-        let asks = info.receivers != 0 || info.retain;
-        let own = options.no_echo && origin.slot == slot;
-        if asks || own || service.policy != Policy::Block || service.lane != info.lane || conn.closing.is_some() {
-            return false;
-        }
-        let pool = io.pool_mut();
-        let share = is_shared(info, body, settings, pool);
-        let (topic, count) = (info.topic.wire(), info.frames);
-        let frames = Frames { topic, head: body.head, pieces: body.pieces, whole: &[], share, count, mark: None };
-        if !conn.outbox.push_if_room(now, &service, &frames, pool) {
-            return false;
-        }
-        counters.runs += 1;
-        counters.frames_in += u64::from(info.frames);
-        counters.messages_in += u64::from(info.messages);
-        counters.messages_out += u64::from(info.messages);
-        *if share { &mut counters.runs_shared } else { &mut counters.runs_copied } += 1;
-        if !conn.dirty {
-            conn.dirty = true;
-            dirty.push(slot);
-        }
-        true
-    }
-
     /// Stops the publisher if a queue it feeds is full and blocks, or the way to another shard is full.
     fn stop_if_blocked(&mut self, origin: Key, info: &RunInfo) -> bool {
         let Self { router, conns, mesh, settings, .. } = self;
         let Some(route) = router.route(info.topic) else { return false };
         let full = route.targets.iter().find_map(|target| {
             let conn = conns.slot(target.slot)?;
-            let service = service_of(&target.options, info, settings);
+            let service = service_of(&target.options, info.lane, info.ttl_ms, settings);
             (conn.closing.is_none() && conn.outbox.is_full(&service)).then_some((target.slot, service))
         });
         if let Some((slot, service)) = full {
@@ -158,7 +121,8 @@ impl<I: Io> Shard<I> {
         let Self { router, conns, io, counters, dirty, settings, gathered, overflowed, retained, .. } = self;
         let Some(route) = router.route(info.topic) else { return };
         let pool = io.pool_mut();
-        let share = is_shared(info, body, settings, pool);
+        let share =
+            body.pieces.first().is_some_and(|&piece| is_shared(Piece { len: info.bytes, ..piece }, settings, pool));
         let (topic, count) = (info.topic.wire(), info.frames);
         let all = Frames { topic, head: body.head, pieces: body.pieces, whole: &[], share, count, mark };
         for target in &mut route.targets {
@@ -174,7 +138,7 @@ impl<I: Io> Shard<I> {
                 }
             }
             let Some(conn) = conns.slot_mut(target.slot) else { continue };
-            let service = service_of(&target.options, info, settings);
+            let service = service_of(&target.options, info.lane, info.ttl_ms, settings);
             let lanes = &settings.lanes;
             let overflow = if service.lane != info.lane || needs_whole(service.policy) {
                 let frames = Frames { whole: gather(gathered, body, service.lane, pool), ..all };
@@ -226,9 +190,9 @@ impl<I: Io> Shard<I> {
     }
 }
 
-/// How a subscription is served with a run: what it asked for, else what the lane says, else what the broker is set to.
-pub(super) fn service_of(options: &SubOptions, info: &RunInfo, settings: &Settings) -> Service {
-    let lane = options.lane.unwrap_or(info.lane);
+/// How a subscription is served with a run on `lane` that asks for `asked_ttl_ms`, as [`RunInfo`] has it: what it asked for, else what the lane says, else what the broker is set to.
+pub(super) fn service_of(options: &SubOptions, lane: u8, asked_ttl_ms: u32, settings: &Settings) -> Service {
+    let lane = options.lane.unwrap_or(lane);
     let (policy, queue_bytes, ttl_ms) =
         settings.lanes.get(lane).map_or((Policy::Block, 0, 0), |spec| (spec.policy, spec.queue_bytes, spec.ttl_ms));
     let first = |values: [u32; 3]| values.into_iter().find(|&value| value > 0).unwrap_or(0);
@@ -236,17 +200,17 @@ pub(super) fn service_of(options: &SubOptions, info: &RunInfo, settings: &Settin
         lane,
         policy: options.policy.unwrap_or(policy),
         bytes_max: first([options.queue_bytes, queue_bytes, settings.limits.outbox_bytes_max]),
-        ttl_ms: match info.ttl_ms {
+        ttl_ms: match asked_ttl_ms {
             TTL_NEVER => 0,
             asked => [asked, options.ttl_ms, ttl_ms].into_iter().filter(|&ms| ms > 0).min().unwrap_or(0),
         },
     }
 }
 
-/// Whether a run is queued by reference: it is long enough, and slow readers do not hold most buffers.
-fn is_shared(info: &RunInfo, body: Body<'_>, settings: &Settings, pool: &Pool) -> bool {
-    info.bytes >= settings.pools.copy_below_bytes
-        && body.pieces.first().is_some_and(|piece| !pool.pressed(pool.home(piece.buf), settings.pools.mesh_chunks_max))
+/// Whether a run, which begins with this buffer and has so many bytes, is queued by reference: it is long enough, and slow
+/// readers do not hold most buffers.
+pub(super) fn is_shared(run: Piece, settings: &Settings, pool: &Pool) -> bool {
+    run.len >= settings.pools.copy_below_bytes && !pool.pressed(pool.home(run.buf), settings.pools.mesh_chunks_max)
 }
 
 /// Whether a queue of this policy looks at single frames as they come.

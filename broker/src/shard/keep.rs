@@ -201,7 +201,7 @@ impl Keeper<'_> {
                 ttl_ms: piece.ttl_ms,
                 retain: true,
             };
-            let service = service_of(options, &info, settings);
+            let service = service_of(options, info.lane, info.ttl_ms, settings);
             let Self { pool, counters, gathered, .. } = self;
             walk(piece.frames, |frame, shape| {
                 let mut whole = frame;

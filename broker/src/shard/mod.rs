@@ -1,6 +1,6 @@
 //! One shard: the parts it owns by value, and the order of steps in a turn.
 //!
-//! Each step is a file: `accept`, `receive`, `deliver`, `keep` (last values), `cross` (mail from other shards), `command`
+//! Each step is a file: `accept`, `receive`, `direct` (the shortest way), `deliver`, `keep` (last values), `cross` (mail from other shards), `command`
 //! (control messages), `confirm` (what publishers are told), `turns` (who goes on, who gets a buffer), `flush`, `tick`
 //! (deadlines), `close`, `drain`.
 
@@ -10,6 +10,7 @@ mod command;
 mod confirm;
 mod cross;
 mod deliver;
+mod direct;
 mod drain;
 mod flush;
 mod keep;

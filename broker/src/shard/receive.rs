@@ -140,6 +140,12 @@ impl<I: Io> Shard<I> {
                 return Ok(Progress::Taken(piece.len));
             }
             let rest = Piece { start: piece.start + taken, len: piece.len - taken, ..piece };
+            let direct = self.take_direct(key, rest);
+            if direct > 0 {
+                taken += direct;
+                continue;
+            }
+            let Some(conn) = self.conns.at_mut(key) else { return Ok(Progress::Taken(piece.len)) };
             let progress = if conn.session.state() == State::Preface {
                 Progress::Taken(self.take_preface(key, rest)?)
             } else if conn.inbox.partial.is_some() {

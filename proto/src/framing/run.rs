@@ -7,7 +7,7 @@ use crate::error::{DecodeError, PeerFault};
 use crate::frame::batch;
 use crate::frame::extensions::Extensions;
 use crate::header::{Flags, Header, Kind, seq_after};
-use crate::limits::{EXTENSION_BYTES, HEADER_BYTES};
+use crate::limits::{EXTENSION_BYTES, HEADER_BYTES, LANES_MAX};
 
 /// A range of whole frames that share topic and lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,6 +70,16 @@ pub fn seq_through(header: &Header, front: &[u8]) -> u32 {
 /// Whether a frame with these flags asks, without XHDR, to be confirmed as delivered.
 const fn asks_by_src(flags: Flags) -> bool {
     flags.0 & (Flags::SRC.0 | Flags::FRAG.0) == Flags::SRC.0
+}
+
+/// The header of the frame in front, if that is whole and plain: one message on a lane, without extensions, that no rule
+/// rejects.
+pub const fn plain_front(bytes: &[u8]) -> Option<Header> {
+    let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else { return None };
+    let Ok(header) = Header::decode(head) else { return None };
+    let plain = matches!(header.kind, Kind::PUB) && header.flags.0 == 0 && header.rejected().is_none();
+    let lane = header.lane != 0 && (header.lane as usize) < LANES_MAX;
+    if plain && lane && header.len as usize <= bytes.len() { Some(header) } else { None }
 }
 
 /// Finds the longest run at the front of `bytes` and rewrites its topic ids to `topic_out`.

@@ -94,3 +94,25 @@ fn frames_that_ask_to_be_confirmed_are_in_runs_of_their_own() {
     let mut behind = [publish(7, 1, b"a"), asking()].concat();
     assert_eq!(take(&mut behind, 7).map(|run| run.frames), Ok(1));
 }
+
+#[test]
+fn a_plain_front_is_a_whole_message_without_anything_asked() {
+    let good = publish(7, 1, b"ab");
+    assert_eq!(plain_front(&good).map(|front| (front.topic, front.lane, front.len)), Some((7, 1, 18)));
+    assert_eq!(plain_front(&good[..17]), None, "not whole");
+    assert_eq!(plain_front(&good[..15]), None, "not even its header");
+    for (place, value) in [
+        (0, 15),                      // shorter than a header
+        (2, Kind::BATCH.0),           // several messages
+        (2, Kind::CTRL.0),            // a control message
+        (3, Flags::XHDR.0),           // options
+        (3, Flags::RESERVED.0),       // rejected
+        (8, 0),                       // the control lane
+        (8, LANES_MAX as u8),         // no lane
+        (9, crate::limits::HOPS_MAX), // went in a circle
+    ] {
+        let mut bad = good.clone();
+        bad[place] = value;
+        assert_eq!(plain_front(&bad), None, "byte {place} is {value}");
+    }
+}

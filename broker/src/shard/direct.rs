@@ -1,0 +1,86 @@
+//! The shortest way, for what is most frequent: plain messages, of which nothing is asked, to a topic with one subscriber,
+//! which is here and has room.
+//!
+//! Publisher, route and queue are looked up once each. Whatever is any different is left to `receive` and `deliver`, with
+//! nothing of it done.
+
+use laneway_proto::framing::run::{self, Run};
+use laneway_proto::header::Header;
+use laneway_proto::lane::policy::Policy;
+use laneway_proto::limits::FRAME_BYTES_MAX;
+
+use super::Shard;
+use super::deliver::{is_shared, service_of};
+use crate::conn::TopicMap;
+use crate::io::Io;
+use crate::outbox::Frames;
+use crate::pool::Piece;
+use crate::router::{Route, Target};
+use crate::slab::Key;
+
+impl<I: Io> Shard<I> {
+    /// Routes runs from the front of a piece as long as they may go this way. Returns their bytes.
+    pub(super) fn take_direct(&mut self, key: Key, piece: Piece) -> u32 {
+        let Some(conn) = self.conns.at_mut(key) else { return 0 };
+        if self.drain.is_some() || !conn.is_plain() {
+            return 0;
+        }
+        // The publisher's own connection is not looked at again: it may be the subscriber's, too.
+        let topics = std::mem::take(&mut conn.topics);
+        let mut confirms = conn.confirms.take();
+        let now = self.now();
+        let (mut taken, mut confirms_due) = (0, false);
+        while taken < piece.len {
+            let rest = Piece { start: piece.start + taken, len: piece.len - taken, ..piece };
+            let Some((front, run)) = self.pass_direct(key, &topics, rest) else { break };
+            taken += run.bytes as u32;
+            if let Some(confirms) = &mut confirms {
+                confirms_due |= confirms.on_accepted(now, front.lane, run.seq_through);
+            }
+        }
+        if let Some(conn) = self.conns.at_mut(key) {
+            (conn.topics, conn.confirms) = (topics, confirms);
+        }
+        if confirms_due {
+            self.arm_timer(key);
+        }
+        taken
+    }
+
+    /// Routes the run in front; `None`, and nothing is done, if it has to go another way.
+    #[inline]
+    fn pass_direct(&mut self, origin: Key, topics: &TopicMap, rest: Piece) -> Option<(Header, Run)> {
+        let Self { router, conns, io, counters, dirty, settings, .. } = self;
+        let now = io.now();
+        let pool = io.pool_mut();
+        let front = run::plain_front(pool.piece(rest))?;
+        let topic = topics.at(front.topic)?;
+        let Some(Route { targets, shards: 0, .. }) = router.route(topic) else { return None };
+        let &[Target { slot, declared: true, options }] = targets.as_slice() else { return None };
+        if options.no_echo && origin.slot == slot {
+            return None;
+        }
+        let conn = conns.slot_mut(slot)?;
+        let service = service_of(&options, front.lane, 0, settings);
+        if service.policy != Policy::Block || service.lane != front.lane || conn.closing.is_some() {
+            return None;
+        }
+        let place = conn.outbox.place_with_room(&service)?;
+        let bytes = &mut pool.bytes_mut(rest.buf)[rest.start as usize..(rest.start + rest.len) as usize];
+        let message_bytes_max = settings.limits.message_bytes_max;
+        let run = run::take_run(bytes, &front, topic.wire(), FRAME_BYTES_MAX, message_bytes_max).ok()?;
+        let piece = Piece { len: run.bytes as u32, ..rest };
+        let share = is_shared(piece, settings, pool);
+        conn.outbox.push_at(place, now, &service, &Frames::plain(topic.wire(), &piece, share, run.frames), pool);
+        counters.runs += 1;
+        counters.frames_in += u64::from(run.frames);
+        counters.messages_in += u64::from(run.messages);
+        counters.messages_out += u64::from(run.messages);
+        *if share { &mut counters.runs_shared } else { &mut counters.runs_copied } += 1;
+        if !conn.dirty {
+            conn.dirty = true;
+            dirty.push(slot);
+        }
+        Some((front, run))
+    }
+}
