@@ -9,8 +9,7 @@ use laneway_proto::header::Header;
 use laneway_proto::lane::policy::Policy;
 use laneway_proto::limits::FRAME_BYTES_MAX;
 
-use super::Shard;
-use super::deliver::{is_shared, service_of};
+use super::{Shard, is_shared, service_of};
 use crate::conn::TopicMap;
 use crate::io::Io;
 use crate::outbox::Frames;

@@ -41,7 +41,7 @@ use crate::timers::Timers;
 
 use self::accept::{Accepting, listener_of};
 use self::command::Ticket;
-use self::deliver::{Body, Flow, declare, gather, service_of};
+use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
 
