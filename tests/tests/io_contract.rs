@@ -41,6 +41,7 @@ macro_rules! promises {
 promises![
     every_dial_is_accepted_once_on_a_socket_of_its_own,
     received_bytes_are_in_order_and_the_end_comes_last,
+    the_end_right_behind_bytes_is_never_lost,
     a_receive_of_one_buffer_ends_with_it_and_the_next_one_goes_on,
     a_send_holds_its_buffers_until_it_ends_once,
     a_large_send_arrives_whole_and_in_order_however_slowly_it_is_read,
@@ -128,6 +129,28 @@ fn every_dial_is_accepted_once_on_a_socket_of_its_own<D: Doors>(mut door: D) {
     for _ in 0..20 {
         let extra = door.turn_briefly(0);
         assert!(!extra.iter().any(|completion| matches!(completion, Completion::Accepted { .. })), "{extra:?}");
+    }
+}
+
+fn the_end_right_behind_bytes_is_never_lost<D: Doors>(mut door: D) {
+    for _ in 0..20 {
+        let mut connection = door.connect(3);
+        door.io(0).receive(connection.key, connection.socket, Receive::Many);
+        door.turn_briefly(0);
+        let written: usize = (0..3).map(|_| door.write(&mut connection.far, b"last words")).sum();
+        door.finish(&mut connection.far);
+        let mut got = Vec::new();
+        door.turn_until("the end arrives", |door, completions| match take(door, completions, 3, &mut got) {
+            Some(ReceiveEnd::Closed) => true,
+            Some(end) => {
+                assert!(resumes(end), "ended by {end:?}");
+                door.io(0).receive(connection.key, connection.socket, Receive::Many);
+                false
+            }
+            None => false,
+        });
+        assert_eq!(got.len(), written);
+        door.io(0).close(connection.socket);
     }
 }
 

@@ -25,11 +25,13 @@ pub enum Tag {
     Ignore = 6,
     /// A message to another shard's ring; the slot is the shard.
     Ring = 7,
+    /// The peer of the connection `key` has ended its side.
+    Hangup = 8,
 }
 
 impl Tag {
-    const ALL: [Self; 7] =
-        [Self::Accept, Self::Receive, Self::Send, Self::Doorbell, Self::Wake, Self::Ignore, Self::Ring];
+    const ALL: [Self; 8] =
+        [Self::Accept, Self::Receive, Self::Send, Self::Doorbell, Self::Wake, Self::Ignore, Self::Ring, Self::Hangup];
 }
 
 /// Packs a tag and a key.

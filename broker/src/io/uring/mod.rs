@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the kernel is told addresses here; each block states why they stay valid")]
 
 mod buffers;
+mod hangup;
 mod send;
 pub mod setup;
 mod sockets;
@@ -20,6 +21,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use laneway_proto::time::{Duration, Instant};
 
 use self::buffers::BufferRing;
+use self::hangup::Hangups;
 use self::send::SendTable;
 use self::setup::{Features, SetupError};
 use super::token::{self, Tag};
@@ -79,6 +81,7 @@ pub struct UringIo {
     now: Instant,
     reaped: Vec<(u64, i32, u32)>,
     wake_armed: bool,
+    hangups: Hangups,
 }
 
 struct Ring(IoUring);
@@ -108,6 +111,7 @@ impl UringIo {
             now: Instant(parts.start.elapsed().as_nanos() as u64),
             reaped: Vec::with_capacity(setup::COMPLETIONS as usize),
             wake_armed: false,
+            hangups: Hangups::default(),
         })
     }
 
@@ -179,6 +183,11 @@ impl UringIo {
                     completions.push(Completion::Sent { key, result });
                 }
                 Some((Tag::Accept, place)) => on_accept(ListenerId(place.slot as u16), result, flags, completions),
+                // A receive that is made anew finds what is left, and then the end.
+                Some((Tag::Hangup, key)) if result >= 0 => {
+                    self.hangups.on_hangup(key);
+                    self.cancel_receive(key);
+                }
                 Some((Tag::Doorbell, _)) => rung = true,
                 Some((Tag::Wake, _)) => {
                     rung = true;
@@ -187,7 +196,7 @@ impl UringIo {
                 }
                 // Its ring could not take the message; its descriptor always can.
                 Some((Tag::Ring, shard)) if result < 0 => self.doorbells[shard.slot as usize].wake(),
-                Some((Tag::Ring | Tag::Ignore, _)) | None => {}
+                Some((Tag::Ring | Tag::Hangup | Tag::Ignore, _)) | None => {}
             }
         }
         self.reaped = reaped;
@@ -211,6 +220,7 @@ impl UringIo {
         let end = match -result {
             0 => ReceiveEnd::Closed,
             libc::ENOBUFS => ReceiveEnd::NoBuffers,
+            libc::ECANCELED if self.hangups.take(key) => ReceiveEnd::Restart,
             libc::ECANCELED => ReceiveEnd::Cancelled,
             errno if errno > 0 => ReceiveEnd::Failed(Errno(errno)),
             _ => ReceiveEnd::Restart,
@@ -266,6 +276,10 @@ impl Io for UringIo {
     }
 
     fn receive(&mut self, key: Key, socket: Socket, how: Receive) {
+        if self.hangups.watch(key, socket) {
+            let poll = opcode::PollAdd::new(types::Fd(socket.0), libc::POLLRDHUP as u32).build();
+            self.push(&poll.user_data(token::pack(Tag::Hangup, key)));
+        }
         let socket = types::Fd(socket.0);
         let receive = match how {
             Receive::Many => opcode::RecvMulti::new(socket, buffers::GROUP).build(),
@@ -297,7 +311,13 @@ impl Io for UringIo {
     }
 
     fn close(&mut self, socket: Socket) {
-        sockets::close(socket);
+        // While it is polled, the kernel holds on to it: that has to end first.
+        if let Some(key) = self.hangups.forget(socket) {
+            let cancel = opcode::AsyncCancel::new(token::pack(Tag::Hangup, key)).build();
+            self.push(&cancel.user_data(token::pack_slot(Tag::Ignore, 0)));
+        }
+        let close = opcode::Close::new(types::Fd(socket.0)).build();
+        self.push(&close.user_data(token::pack_slot(Tag::Ignore, 0)));
     }
 
     fn ring_doorbell(&mut self, shard: u8) {
@@ -327,6 +347,8 @@ impl Io for UringIo {
 impl Drop for UringIo {
     fn drop(&mut self) {
         self.doorbells[usize::from(self.shard)].ring.store(-1, Ordering::Release);
+        // Sockets that are to be closed are.
+        let _ = self.ring.0.submit();
         // Nothing may be in flight when the memory goes: the kernel would write to it after it was freed.
         let all = types::CancelBuilder::any();
         let stopped = self.ring.0.submitter().register_sync_cancel(None, all);

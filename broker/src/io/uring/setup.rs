@@ -92,6 +92,7 @@ pub fn ring() -> Result<(IoUring, Features), SetupError> {
         ("sendmsg", opcode::SendMsg::CODE),
         ("poll", opcode::PollAdd::CODE),
         ("cancel", opcode::AsyncCancel::CODE),
+        ("close", opcode::Close::CODE),
     ];
     let missing: Vec<&str> =
         needed.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|&(name, _)| name).collect();

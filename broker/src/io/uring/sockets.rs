@@ -8,7 +8,7 @@ use nix::sys::socket::{self, SockaddrLike as _, SockaddrStorage, sockopt};
 use super::super::{Errno, PeerAddress, Socket, SocketOptions};
 
 fn borrow(socket: &Socket) -> BorrowedFd<'_> {
-    // SAFETY: a `Socket` names a descriptor that the shard owns and closes only through `close` below, after which it
+    // SAFETY: a `Socket` names a descriptor that the shard owns and closes only through `Io::close`, after which it
     // forgets it; the borrow ends within the calling function.
     unsafe { BorrowedFd::borrow_raw(socket.0) }
 }
@@ -89,9 +89,4 @@ pub(super) fn shutdown_send(socket: Socket) {
 /// Ends both directions.
 pub(super) fn shutdown(socket: Socket) {
     let _ = socket::shutdown(socket.0, socket::Shutdown::Both);
-}
-
-/// Gives the descriptor back.
-pub(super) fn close(socket: Socket) {
-    let _ = nix::unistd::close(socket.0);
 }
