@@ -2,6 +2,7 @@
 
 pub mod binaries;
 pub mod frames;
+pub mod group;
 pub mod link;
 pub mod peer;
 pub mod process;
@@ -135,7 +136,8 @@ impl Launch {
     }
 }
 
-fn command_under(under: &[String], program: &Path) -> Command {
+/// A command for a program that another one starts and becomes, if one is named.
+pub fn command_under(under: &[String], program: &Path) -> Command {
     match under {
         [] => Command::new(program),
         [first, rest @ ..] => {

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use laneway_tests::real::process::{Ended, Process};
-use laneway_tests::real::{Scratch, binaries};
+use laneway_tests::real::{Scratch, binaries, group};
 use laneway_tests::tidy::root;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -75,6 +75,8 @@ fn run_block(block: &Block, scratch: &Scratch) -> Ended {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     // A reader's machine is not busy with tests.
     let text = block.text.replace("5263", &port.to_string()).replace("sleep 1\n", "sleep 5\n");
+    // What is waited for may have ended long before, and the shell may have noticed.
+    let text = text.replace("\nwait ", "\nsleep 1\nwait ");
     let path = std::env::var("PATH").unwrap_or_default();
     command.arg(text).env("PATH", format!("{}:{path}", programs.display()));
     for (name, folder) in [("HOME", "home"), ("XDG_RUNTIME_DIR", "run"), ("XDG_STATE_HOME", "state")] {
@@ -91,36 +93,25 @@ fn run_block(block: &Block, scratch: &Scratch) -> Ended {
 /// Waits for the end of a block and of everything it started, by force if need be.
 fn finish(block: &Block, command: Command) -> Ended {
     let mut process = Process::spawn("bash", command);
-    let group = process.pid();
+    let leader = process.pid();
     let until = Instant::now() + BLOCK_GUARD;
     while process.is_running() && Instant::now() < until {
         std::thread::sleep(POLL);
     }
-    let hangs = process.is_running();
+    let status = process.status();
+    // A block that fails leaves what it has started and would have stopped: why it failed is what has to be told.
+    let failed = status.is_some_and(|status| !status.success());
     let until = Instant::now() + END_GUARD;
-    while !hangs && !members(group).is_empty() && Instant::now() < until {
+    while status.is_some() && !failed && !group::members(leader).is_empty() && Instant::now() < until {
         std::thread::sleep(POLL);
     }
-    let left = members(group);
+    let left: Vec<String> = group::members(leader).into_iter().map(group::describe).collect();
     // Nobody may be left to be killed.
-    let _ = killpg(Pid::from_raw(group as i32), Signal::SIGKILL);
+    let _ = killpg(Pid::from_raw(leader as i32), Signal::SIGKILL);
     let ended = process.finish();
-    assert!(!hangs && left.is_empty(), "README.md:{}: {left:?} are left running: {}", block.line, ended.stderr);
+    let what = if status.is_some() { "leaves running" } else { "does not end" };
+    assert!(failed || left.is_empty(), "README.md:{} {what}: {}\n{}", block.line, left.join("\n"), ended.stderr);
     ended
-}
-
-/// Names of the living processes of a group.
-fn members(group: u32) -> Vec<String> {
-    let processes = fs::read_dir("/proc").expect("Linux").filter_map(Result::ok);
-    let stats = processes.filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
-    let of_group = stats.filter_map(|stat| {
-        // Number (name) state parent group ...
-        let (front, fields) = stat.rsplit_once(") ")?;
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        let alive = !matches!(fields[0], "Z" | "X");
-        (alive && fields[2].parse() == Ok(group)).then(|| front.to_owned())
-    });
-    of_group.collect()
 }
 
 #[test]
@@ -170,6 +161,15 @@ fn workspace_binary(name: &str) -> PathBuf {
     let output = cargo.current_dir(root()).arg("--target-dir").arg(target).output().expect("cargo runs");
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     programs.join(name)
+}
+
+#[test]
+fn a_block_that_fails_is_told_by_its_own_words_and_not_by_what_it_leaves() {
+    let text = "sleep 600 &\nls /no/such/file\nkill $!\n";
+    let block = Block { line: 1, language: "sh".into(), text: text.into() };
+    let ended = run_block(&block, &Scratch::new());
+    assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("/no/such/file"), "{}", ended.stderr);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::group;
+
 /// Longest time anything here is waited for. No test asserts that something is faster; this only ends what hangs.
 pub const GUARD: Duration = Duration::from_secs(120);
 
@@ -130,6 +132,11 @@ impl Process {
         self.wait_for(self.stderr.as_ref(), wanted)
     }
 
+    /// Waits until it has said `wanted` on standard output, or has ended without: false.
+    pub fn says(&self, wanted: &str) -> bool {
+        self.stdout.as_ref().is_some_and(|listener| listener.wait_for(wanted).is_ok())
+    }
+
     fn wait_for(&self, listener: Option<&Listener>, wanted: &str) -> String {
         let listener = listener.expect("output is listened to until the end");
         if let Err(why) = listener.wait_for(wanted) {
@@ -140,20 +147,26 @@ impl Process {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
+        self.status().is_none()
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
     }
 
     /// Waits for its end; returns how it ended and all it said.
     ///
     /// # Panics
-    /// If it does not end within [`GUARD`].
+    /// If it does not end within [`GUARD`]; with what it waits for and what it said.
     pub fn finish(mut self) -> Ended {
         let until = Instant::now() + GUARD;
         let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            if let Some(status) = self.status() {
                 break status;
             }
-            assert!(Instant::now() < until, "{} does not end; it said: {}", self.name, self.stderr());
+            let (name, stands) = (&self.name, || group::describe(self.pid()));
+            assert!(Instant::now() < until, "{name} does not end; {}; it said: {}", stands(), self.stderr());
             std::thread::sleep(POLL);
         };
         let stdout = self.stdout.take().map(Listener::finish).unwrap_or_default();
