@@ -10,6 +10,7 @@ pub mod config;
 pub mod confirms;
 pub mod conn;
 pub mod counters;
+pub mod descriptors;
 pub mod inbox;
 pub mod intern;
 pub mod io;

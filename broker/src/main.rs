@@ -9,6 +9,7 @@ use laneway_broker::boot::{BootError, Broker, Stopper};
 use laneway_broker::config::keys::LOG_LEVELS;
 use laneway_broker::config::url::ListenUrl;
 use laneway_broker::config::{SHARDS_MAX, Settings, read};
+use laneway_broker::descriptors;
 use nix::sys::signal::{SigSet, Signal};
 
 /// The Laneway message broker.
@@ -80,7 +81,8 @@ fn settings(arguments: &Arguments) -> Result<Settings, Vec<String>> {
 
 fn read_file(file: &Path) -> Result<Settings, Vec<String>> {
     let text = std::fs::read_to_string(file).map_err(|error| {
-        vec![format!("lanewayd: cannot read {}: {error}; check the path given with --config", file.display())]
+        let remedy = descriptors::remedy(&error).unwrap_or_else(|| "check the path given with --config".into());
+        vec![format!("lanewayd: cannot read {}: {error}; {remedy}", file.display())]
     })?;
     read::read(&text).map_err(|mistakes| {
         let line = |mistake: &laneway_broker::config::Mistake| {

@@ -8,7 +8,7 @@ use laneway_tests::real::binaries::{lanewayd, with_descriptors, without_io_uring
 use laneway_tests::real::link::Place;
 use laneway_tests::real::peer::Peer;
 use laneway_tests::real::process::{Ended, Process};
-use laneway_tests::real::{Launch, Scratch, run_lanewayd};
+use laneway_tests::real::{Launch, Scratch, command_under, run_lanewayd};
 use nix::sys::signal::Signal;
 
 /// A failure to start: exit 1, nothing on standard output, one paragraph that holds every one of `words`.
@@ -40,10 +40,36 @@ fn without_io_uring_it_names_the_call_the_filter_and_the_remedy() {
     }
 }
 
+/// Starts a broker of two shards with at most `limit` descriptors; how it ended, or `None` if it started.
+fn start_with_descriptors(limit: u64, url: &str) -> Option<Ended> {
+    let mut command = command_under(&with_descriptors(limit), lanewayd());
+    command.args(["--listen", url, "--shards", "2"]);
+    let broker = Process::spawn("lanewayd", command);
+    let started = broker.says("ready\n");
+    if started {
+        broker.signal(Signal::SIGTERM);
+    }
+    let ended = broker.finish();
+    (!started).then_some(ended)
+}
+
 #[test]
-fn without_descriptors_it_names_the_limit() {
-    let ended = run_lanewayd(&with_descriptors(6), &["--listen", "tcp://127.0.0.1:0", "--shards", "2"]);
-    expect_paragraph(&ended, &["descriptor", "ulimit -n"]);
+fn with_too_few_descriptors_it_names_the_limit_and_with_one_more_it_starts() {
+    let scratch = Scratch::new();
+    let socket = scratch.path("sock");
+    for url in ["tcp://127.0.0.1:0", "tcp://localhost:0", &format!("unix://{}", socket.display())] {
+        // How many it takes depends on those that are inherited. With too few for its libraries it is not even asked.
+        let refusals = (1..).map_while(|limit| start_with_descriptors(limit, url).map(|ended| (limit, ended)));
+        let own = refusals.filter(|(_, ended)| ended.code() != Some(127));
+        let mut told = 0;
+        for (limit, ended) in own {
+            let limit = format!("{limit} file descriptors");
+            expect_paragraph(&ended, &["Too many open files", &limit, "ulimit -n", "LimitNOFILE="]);
+            assert!(!socket.exists(), "a broker that does not start leaves no socket");
+            told += 1;
+        }
+        assert!(told >= 3, "two wake-ups and two rings take descriptors, and {told} refusals were told at {url}");
+    }
 }
 
 #[test]

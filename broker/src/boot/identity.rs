@@ -8,6 +8,7 @@ use laneway_proto::limits::NODE_ID_BYTES;
 use super::BootError;
 use crate::config::Settings;
 use crate::config::peers::{node_id_text, parse_node_id};
+use crate::descriptors;
 use crate::shard::Identity;
 
 const FILE_NAME: &str = "node_id";
@@ -22,11 +23,19 @@ pub fn load(settings: &Settings) -> Result<Identity, BootError> {
         return Ok(Identity { node_id: random()?, epoch });
     };
     let file = dir.join(FILE_NAME);
-    if let Ok(text) = std::fs::read_to_string(&file) {
-        let node_id = parse_node_id(text.trim()).ok_or_else(|| {
-            BootError::new(format!("{} does not hold a node id of 32 hexadecimal digits; delete it", file.display()))
-        })?;
-        return Ok(Identity { node_id, epoch });
+    match std::fs::read_to_string(&file) {
+        Ok(text) => {
+            let node_id = parse_node_id(text.trim()).ok_or_else(|| {
+                let file = file.display();
+                BootError::new(format!("{file} does not hold a node id of 32 hexadecimal digits; delete it"))
+            })?;
+            return Ok(Identity { node_id, epoch });
+        }
+        // It may be there: the broker does not become somebody else because it could not look.
+        Err(error) if descriptors::remedy(&error).is_some() => {
+            return Err(BootError::with_remedy(&format!("cannot read {}", file.display()), &error, ""));
+        }
+        Err(_) => {}
     }
     let node_id = random()?;
     if let Err(error) = keep(&dir, &file, &node_id) {
@@ -54,7 +63,7 @@ fn random<const N: usize>() -> Result<[u8; N], BootError> {
     let mut bytes = [0; N];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
-        .map_err(|error| BootError::new(format!("cannot read /dev/urandom: {error}; mount /dev")))?;
+        .map_err(|error| BootError::with_remedy("cannot read /dev/urandom", &error, "mount /dev"))?;
     Ok(bytes)
 }
 

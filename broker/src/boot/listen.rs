@@ -13,6 +13,7 @@ use nix::sys::socket::Backlog;
 use super::BootError;
 use crate::config::Settings;
 use crate::config::url::{ListenUrl, Place};
+use crate::descriptors;
 
 /// Times an address in use is tried again.
 const REBINDS_MAX: u32 = 25;
@@ -103,6 +104,9 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 fn explain_tcp(url: &ListenUrl, error: &io::Error) -> BootError {
     let Place::Tcp { host, port } = &url.place else { return BootError::new(error.to_string()) };
+    if let Some(remedy) = descriptors::remedy_if_out(error) {
+        return BootError::new(format!("cannot listen on {url}: {error}; {remedy}"));
+    }
     let remedy = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => format!(
             "another process, perhaps another lanewayd, holds the port. See which with: ss -ltnp 'sport = :{port}'. Stop \
@@ -127,7 +131,7 @@ fn explain_unix(path: &Path, error: &io::Error) -> BootError {
         Some(libc::EACCES) => "this user may not create it; choose another path with --listen",
         Some(_) | None => "choose another path with --listen unix:///PATH",
     };
-    BootError::new(format!("cannot listen on unix://{}: {error}; {remedy}", path.display()))
+    BootError::with_remedy(&format!("cannot listen on unix://{}", path.display()), error, remedy)
 }
 
 /// Removes the files of Unix sockets.

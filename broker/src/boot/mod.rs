@@ -4,16 +4,17 @@ pub mod identity;
 pub mod listen;
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use crate::config::{SHARDS_MAX, Settings};
 use crate::counters::{CloseReason, Counters};
+use crate::descriptors;
 use crate::intern::Intern;
 use crate::io::Wait;
 use crate::io::uring::{Doorbell, UringIo, UringParts};
@@ -21,9 +22,6 @@ use crate::mesh;
 use crate::shard::{Identity, Shard, ShardParts, Status};
 
 use self::listen::Endpoint;
-
-/// Descriptors the broker itself needs besides connections: rings, listeners, logs, wake-ups.
-const DESCRIPTORS_OWN: u64 = 64;
 
 /// Why the broker could not start or go on: one paragraph, with the remedy.
 #[derive(Debug)]
@@ -33,6 +31,12 @@ impl BootError {
     /// From a whole explanation.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// `what` failed with an error that a higher limit of descriptors avoids, or that `otherwise` does.
+    pub fn with_remedy(what: &str, error: &io::Error, otherwise: &str) -> Self {
+        let remedy = descriptors::remedy(error);
+        Self(format!("{what}: {error}; {}", remedy.as_deref().unwrap_or(otherwise)))
     }
 }
 
@@ -81,13 +85,21 @@ impl Broker {
         bound_connections(&mut settings);
         let identity = identity::load(&settings)?;
         let endpoints = listen::bind_all(&settings)?;
-        let doorbells: Result<Vec<Doorbell>, _> = (0..shards).map(|_| Doorbell::new()).collect();
-        let doorbells: Arc<[Doorbell]> =
-            doorbells.map_err(|error| BootError::new(format!("cannot make a wake-up descriptor: {error}")))?.into();
         let draining = Arc::new(AtomicBool::new(false));
-        let mut broker = Self { endpoints, doorbells, draining, shards: Vec::new() };
-        broker.spawn_shards(settings, identity, &cores)?;
-        Ok(broker)
+        let mut broker = Self { endpoints, doorbells: Arc::default(), draining, shards: Vec::new() };
+        let started = broker.make_doorbells(shards).and_then(|()| broker.spawn_shards(settings, identity, &cores));
+        if started.is_err() {
+            listen::remove_sockets(&broker.endpoints);
+        }
+        started.map(|()| broker)
+    }
+
+    fn make_doorbells(&mut self, shards: u8) -> Result<(), BootError> {
+        let made: io::Result<Arc<[Doorbell]>> = (0..shards).map(|_| Doorbell::new()).collect();
+        let explain =
+            |error| BootError::with_remedy("cannot make a wake-up descriptor", &error, "choose fewer --shards");
+        self.doorbells = made.map_err(explain)?;
+        Ok(())
     }
 
     fn spawn_shards(&mut self, settings: Settings, identity: Identity, cores: &[usize]) -> Result<(), BootError> {
@@ -217,13 +229,10 @@ fn pin(core: Option<usize>) {
 
 /// Raises the descriptor limit as far as allowed and keeps the bound on connections below it.
 fn bound_connections(settings: &mut Settings) {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let wanted = u64::from(settings.limits.connections_max) + DESCRIPTORS_OWN;
-    let reachable = wanted.min(hard);
-    let limit =
-        if soft < reachable && setrlimit(Resource::RLIMIT_NOFILE, reachable, hard).is_ok() { reachable } else { soft };
+    let wanted = u64::from(settings.limits.connections_max) + descriptors::OWN;
+    let Some(limit) = descriptors::raise_limit(wanted) else { return };
     if limit < wanted {
-        let connections_max = limit.saturating_sub(DESCRIPTORS_OWN).max(1) as u32;
+        let connections_max = limit.saturating_sub(descriptors::OWN).max(1) as u32;
         tracing::warn!(
             descriptors = limit,
             connections_max,

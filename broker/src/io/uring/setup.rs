@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use io_uring::{IoUring, Probe, opcode};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::descriptors;
+
 /// Operations handed over at once.
 pub const SUBMISSIONS: u32 = 512;
 /// Completions the kernel can queue before it has to buffer them elsewhere.
@@ -129,6 +131,9 @@ fn open_best() -> io::Result<(IoUring, Features)> {
 }
 
 fn explain(error: &io::Error, release: &str) -> SetupError {
+    if let Some(remedy) = descriptors::remedy(error) {
+        return SetupError::new(format!("no file descriptor was left for io_uring: {error}; {remedy}"));
+    }
     let seccomp = seccomp_filters();
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let text = match (error.raw_os_error(), disabled.trim()) {
@@ -154,10 +159,6 @@ fn explain(error: &io::Error, release: &str) -> SetupError {
         (Some(libc::ENOMEM), _) => format!(
             "the kernel had no memory to lock for io_uring ({error}). Raise the locked-memory limit: ulimit -l \
              unlimited, or LimitMEMLOCK=infinity in the service unit."
-        ),
-        (Some(libc::EMFILE | libc::ENFILE), _) => format!(
-            "no file descriptor was left for io_uring ({error}). Raise the limit: ulimit -n 65536, or \
-             LimitNOFILE=65536 in the service unit."
         ),
         (Some(_) | None, _) => format!(
             "io_uring could not be set up ({error}) on Linux {release}. Check that nothing restricts io_uring for this \
