@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::ping::Ping;
+use laneway_tests::real::binaries::without_deadlines;
 use laneway_tests::real::frames::{hello, opening, publish};
 use laneway_tests::real::link::{Link, Place};
 use laneway_tests::real::peer::{Event, Peer};
@@ -194,6 +195,19 @@ fn who_comes_during_a_drain_is_turned_away_and_nobody_hangs() {
     subscriber.last_words();
     drop(subscriber);
     assert_eq!(broker.finish().code(), Some(0));
+}
+
+#[test]
+fn a_shard_whose_ring_fails_takes_the_others_with_it_and_says_so() {
+    for shards in [1, 2] {
+        let broker = Launch::new(shards).under(&without_deadlines()).start();
+        // A handshake has a deadline, so the shard that takes this connection fails; another one sleeps for good.
+        let silent = Peer::dial(broker.tcp()).expect("the broker listens");
+        let ended = broker.finish();
+        assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("lanewayd: the ring failed"), "{}", ended.stderr);
+        drop(silent);
+    }
 }
 
 #[test]

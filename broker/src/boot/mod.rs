@@ -125,7 +125,7 @@ impl Broker {
                 start,
             };
             let (intern, settings, identity) = (Arc::clone(&intern), Arc::clone(&settings), identity.clone());
-            let (draining, report) = (Arc::clone(&self.draining), report.clone());
+            let (stopper, report) = (self.stopper(), report.clone());
             let core = settings.pin.then(|| cores[(settings.pin_first as usize + usize::from(id)) % cores.len()]);
             let body = move || {
                 pin(core);
@@ -140,7 +140,7 @@ impl Broker {
                 let mut shard = Shard::new(ShardParts { io, mesh, intern, settings, identity, listeners: bounds });
                 shard.start();
                 let _ = report.send(Ok(()));
-                run(shard, &draining)
+                run(shard, &stopper)
             };
             let thread = std::thread::Builder::new().name(format!("shard-{id}")).spawn(body);
             self.shards.push(thread.map_err(|error| BootError::new(format!("cannot start a thread: {error}")))?);
@@ -176,16 +176,17 @@ impl Broker {
     }
 }
 
-fn run(mut shard: Shard<UringIo>, draining: &AtomicBool) -> Result<Counters, BootError> {
+fn run(mut shard: Shard<UringIo>, stopper: &Stopper) -> Result<Counters, BootError> {
     loop {
-        if draining.load(Ordering::SeqCst) {
+        if stopper.draining.load(Ordering::SeqCst) {
             shard.start_drain();
         }
         match shard.turn(Wait::Forever) {
             Ok(Status::Running) => {}
             Ok(Status::Done) => return Ok(*shard.counters()),
             Err(error) => {
-                draining.store(true, Ordering::SeqCst);
+                // The others may be asleep.
+                stopper.drain();
                 return Err(BootError::new(format!("the ring failed: {error}; the broker cannot go on")));
             }
         }

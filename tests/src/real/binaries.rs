@@ -47,6 +47,12 @@ pub fn without_io_uring(error: &str) -> Vec<String> {
     vec![confine().display().to_string(), "no-io-uring".into(), error.into()]
 }
 
+/// The words in front of a command that start it where a ring fails with `EPERM` as soon as it is to wait until some
+/// moment, and not only for something to happen.
+pub fn without_deadlines() -> Vec<String> {
+    vec![confine().display().to_string(), "no-io-uring-deadlines".into(), "EPERM".into()]
+}
+
 fn build(package: &str, binary: &str, options: &[&str]) -> PathBuf {
     if let Some(dir) = std::env::var_os("LANEWAY_BIN_DIR") {
         return PathBuf::from(dir).join(binary);
