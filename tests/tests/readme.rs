@@ -119,7 +119,7 @@ fn every_shell_block_of_the_readme_runs() {
     for block in readme_blocks("sh") {
         let ended = run_block(&block, &Scratch::new());
         let (text, place) = (ended.text(), format!("README.md:{}", block.line));
-        assert_eq!(ended.code(), Some(0), "{place}:\n{}{text}{}", block.text, ended.stderr);
+        assert_eq!(ended.code(), Some(0), "{place}: {}\n{}{text}", ended.stderr.trim_end(), block.text);
         if block.text.contains("./demo") || block.text.contains(" sub 'sensors/#'") {
             assert!(text.contains("sensors/imu/x 21.5"), "{place} shows no message arriving: {text}");
         }
