@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use laneway_proto::error::CloseCode;
-use laneway_proto::limits::TOPIC_ID_DYNAMIC_FIRST;
+use laneway_proto::limits::{NODE_ID_BYTES, TOPIC_ID_DYNAMIC_FIRST};
 use laneway_proto::session::{Session, State};
 use laneway_proto::time::Instant;
 
 use crate::confirms::Confirms;
 use crate::counters::CloseReason;
+use crate::histogram::Histogram;
 use crate::inbox::Inbox;
 use crate::intern::TopicIndex;
 use crate::io::{ListenerId, PeerAddress, Socket};
@@ -125,6 +126,16 @@ pub struct Conn {
     pub since: Instant,
     /// Bytes received.
     pub bytes_in: u64,
+    /// Frames received that were taken.
+    pub frames_in: u64,
+    /// Bytes the kernel took for sending.
+    pub bytes_out: u64,
+    /// How long messages for it waited; made when the first one was followed.
+    pub residency: Option<Box<Histogram>>,
+    /// The number of its session; 0 before WELCOME.
+    pub number: u32,
+    /// The node id it states; zeros before WELCOME.
+    pub node_id: [u8; NODE_ID_BYTES],
 }
 
 const _: () = assert!(size_of::<Conn>() <= 640, "ten thousand idle connections stay small");
@@ -156,6 +167,11 @@ impl Conn {
             timer_at: None,
             since: now,
             bytes_in: 0,
+            frames_in: 0,
+            bytes_out: 0,
+            residency: None,
+            number: 0,
+            node_id: [0; NODE_ID_BYTES],
         }
     }
 

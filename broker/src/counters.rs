@@ -2,6 +2,7 @@
 
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::lost::LossReason;
+use laneway_proto::limits::LANES_MAX;
 
 /// Why a connection ended, as counted and logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -43,7 +44,9 @@ impl CloseReason {
 }
 
 /// Messages dropped, by [`LossReason::index`].
-pub type Drops = [u64; LossReason::ALL.len()];
+pub type ByReason = [u64; LossReason::ALL.len()];
+/// Messages dropped, by lane and [`LossReason::index`].
+pub type Drops = [ByReason; LANES_MAX];
 
 /// What one shard has counted since it started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,13 +69,13 @@ pub struct Counters {
     pub bytes_in: u64,
     /// Data frames accepted from publishers.
     pub frames_in: u64,
-    /// Messages in them.
-    pub messages_in: u64,
+    /// Messages of local publishers that were routed, by the publisher's lane.
+    pub messages_in: [u64; LANES_MAX],
     /// Runs routed: the unit of routing work.
     pub runs: u64,
-    /// Messages handed to local subscribers' outboxes.
-    pub messages_out: u64,
-    /// Messages dropped instead of delivered, by `LossReason::index`; each is reported to its subscriber.
+    /// Messages handed to local subscribers' outboxes, by the subscriber's lane.
+    pub messages_out: [u64; LANES_MAX],
+    /// Messages dropped instead of delivered; each is reported to its subscriber.
     pub dropped: Drops,
     /// Publishes whose publisher wants to know when they are delivered.
     pub confirms_asked: u64,
@@ -123,6 +126,112 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Counts a run of a local publisher.
+    #[inline]
+    pub fn on_run_in(&mut self, lane: u8, frames: u32, messages: u32) {
+        self.runs += 1;
+        self.frames_in += u64::from(frames);
+        self.messages_in[usize::from(lane) % LANES_MAX] += u64::from(messages);
+    }
+
+    /// Counts messages handed to a local subscriber's outbox.
+    #[inline]
+    pub fn on_out(&mut self, lane: u8, messages: u32) {
+        self.messages_out[usize::from(lane) % LANES_MAX] += u64::from(messages);
+    }
+
+    /// Messages that were routed, of all lanes.
+    pub fn all_in(&self) -> u64 {
+        self.messages_in.iter().sum()
+    }
+
+    /// Messages handed to outboxes, of all lanes.
+    pub fn all_out(&self) -> u64 {
+        self.messages_out.iter().sum()
+    }
+
+    /// Messages dropped for `reason`, on all lanes.
+    pub fn dropped_for(&self, reason: LossReason) -> u64 {
+        self.dropped.iter().map(|lane| lane[reason.index()]).sum()
+    }
+
+    /// Everything that is one number for the whole shard, by its name.
+    pub const fn named(&self) -> [(&'static str, u64); 32] {
+        // Without `..`, so that a new counter has to find its place here.
+        let &Self {
+            accepted,
+            refused_at_once,
+            accept_paused,
+            options_refused,
+            welcomed,
+            rejected,
+            closed: _,
+            bytes_in,
+            frames_in,
+            messages_in: _,
+            runs,
+            messages_out: _,
+            dropped: _,
+            confirms_asked,
+            confirms_uncounted,
+            turns,
+            sends,
+            bytes_out,
+            runs_shared,
+            runs_copied,
+            runs_crossed,
+            runs_unrouted,
+            retained_refused,
+            retained_expired,
+            retained_replayed,
+            frames_rejected,
+            control_malformed,
+            frames_split,
+            paused_by_outbox,
+            paused_by_mesh,
+            credit_waits,
+            no_buffers,
+            sends_short,
+            completions_stale,
+            doorbells,
+            logs_suppressed,
+        } = self;
+        [
+            ("accepted", accepted),
+            ("refused_at_once", refused_at_once),
+            ("accept_paused", accept_paused),
+            ("options_refused", options_refused),
+            ("welcomed", welcomed),
+            ("rejected", rejected),
+            ("bytes_in", bytes_in),
+            ("frames_in", frames_in),
+            ("runs", runs),
+            ("confirms_asked", confirms_asked),
+            ("confirms_uncounted", confirms_uncounted),
+            ("turns", turns),
+            ("sends", sends),
+            ("bytes_out", bytes_out),
+            ("runs_shared", runs_shared),
+            ("runs_copied", runs_copied),
+            ("runs_crossed", runs_crossed),
+            ("runs_unrouted", runs_unrouted),
+            ("retained_refused", retained_refused),
+            ("retained_expired", retained_expired),
+            ("retained_replayed", retained_replayed),
+            ("frames_rejected", frames_rejected),
+            ("control_malformed", control_malformed),
+            ("frames_split", frames_split),
+            ("paused_by_outbox", paused_by_outbox),
+            ("paused_by_mesh", paused_by_mesh),
+            ("credit_waits", credit_waits),
+            ("no_buffers", no_buffers),
+            ("sends_short", sends_short),
+            ("completions_stale", completions_stale),
+            ("doorbells", doorbells),
+            ("logs_suppressed", logs_suppressed),
+        ]
+    }
+
     /// Counts the end of a connection.
     pub const fn on_closed(&mut self, reason: CloseReason) {
         self.closed[reason.index()] += 1;

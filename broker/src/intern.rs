@@ -46,6 +46,16 @@ impl Intern {
         Self { table: Mutex::default(), topics_max }
     }
 
+    /// Names in it.
+    pub fn len(&self) -> u32 {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).names.len() as u32
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The index of `name`, new or known; `None` when the table is full.
     pub fn intern(&self, name: &str) -> Option<TopicIndex> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,6 +11,7 @@ pub mod confirms;
 pub mod conn;
 pub mod counters;
 pub mod descriptors;
+pub mod histogram;
 pub mod inbox;
 pub mod intern;
 pub mod io;

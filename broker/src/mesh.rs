@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crossbeam_queue::ArrayQueue;
+use laneway_proto::control::Sample;
 use laneway_proto::error::CloseCode;
 use laneway_proto::limits::FRAME_BYTES_MAX;
 
@@ -80,6 +81,20 @@ pub enum Envelope {
     Unblock {
         /// The publisher's connection on the receiving shard.
         publisher: Key,
+    },
+    /// Tell me what you count.
+    StatsAsk {
+        /// Of the question.
+        ticket: u64,
+        /// What the names of the samples asked for begin with.
+        selector: Arc<str>,
+    },
+    /// That is what I count.
+    StatsTold {
+        /// Of the question.
+        ticket: u64,
+        /// A bounded number of samples.
+        samples: Vec<Sample>,
     },
     /// A publisher that has begun large messages to be kept is gone.
     Abandoned {

@@ -30,7 +30,7 @@ struct Tally {
 fn tally(shard: &Shard<UringIo>) -> Tally {
     let counters = shard.counters();
     let copied_bytes = shard.io().pool().stats().bytes_copied;
-    Tally { copied_bytes, messages_in: counters.messages_in, messages_out: counters.messages_out }
+    Tally { copied_bytes, messages_in: counters.all_in(), messages_out: counters.all_out() }
 }
 
 /// What happens on each shard while the load passes.

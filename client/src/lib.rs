@@ -46,12 +46,13 @@ mod peer;
 mod publish_options;
 #[cfg(feature = "tokio")]
 mod random;
+mod stat;
 mod subscribe_options;
 
 pub use backoff::Retry;
 pub use endpoint::{Endpoint, TCP_PORT_DEFAULT, UrlError};
 pub use error::{
-    Class, CloseError, ConnectError, FlushError, Lost, OptionsError, PublishError, Reason, SubscribeError,
+    Class, CloseError, ConnectError, FlushError, Lost, OptionsError, PublishError, Reason, RequestError, SubscribeError,
     TryPublishError,
 };
 pub use item::{Item, LossReport};
@@ -66,6 +67,7 @@ pub use payload::Payload;
 #[cfg(feature = "tokio")]
 pub use peer::{Peer, Transport};
 pub use publish_options::PublishOptions;
+pub use stat::{Stat, StatValue};
 pub use subscribe_options::SubscribeOptions;
 
 #[cfg(feature = "tokio")]

@@ -244,13 +244,18 @@ fn stats_request_and_stats() {
     check(&request, &Control::request(5, Body::StatsRequest(StatsRequest { selector: "lane".into() })));
     let stats = [
         0x08, 0x05,                         // id = 5: the request that this answers
-        0xca, 0x02, 0x0e,                   // stats (field 41), 14 bytes
+        0xca, 0x02, 0x18,                   // stats (field 41), 24 bytes
         0x0a, 0x0c,                         // samples, 12 bytes
         0x0a, 0x01, b'a',                   // name = "a"
         0x11, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f, // value = 1.5
+        0x0a, 0x06,                         // samples, 6 bytes
+        0x0a, 0x01, b'b',                   // name = "b"
+        0x1a, 0x01, b'w',                   // text = "w"
+        0x10, 0x01,                         // more = true
     ];
-    let samples = vec![Sample { name: "a".into(), value: 1.5 }];
-    check(&stats, &Control::request(5, Body::Stats(Stats { samples })));
+    let value = Sample { name: "a".into(), value: 1.5, ..Sample::default() };
+    let text = Sample { name: "b".into(), text: "w".into(), ..Sample::default() };
+    check(&stats, &Control::request(5, Body::Stats(Stats { samples: vec![value, text], more: true })));
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn the_control_vectors_say_what_stands_beside_them() {
     let resume = Resume { session: 1, epoch: 0x0807_0605_0403_0201, received: vec![LaneCount { lane: 1, count: 300 }] };
     let again = Hello { features: 7, resume: Some(resume.clone()), ..Hello::default() };
     let update = PeerUpdate { version: 3, roles: vec!["role".into()], metadata: [("k".into(), "v".into())].into() };
-    let stats = Stats { samples: vec![Sample { name: "a".into(), value: 1.5 }] };
+    let stats = Stats { samples: vec![Sample { name: "a".into(), value: 1.5, ..Sample::default() }], more: false };
     let expected = [
         ("hello", Control::new(Body::Hello(hello))),
         ("welcome", Control::new(Body::Welcome(welcome))),

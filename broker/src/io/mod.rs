@@ -158,6 +158,9 @@ pub trait Io {
     /// The time of this turn.
     fn now(&self) -> Instant;
 
+    /// The time now, read anew: not before [`Io::now`]. For measuring how long a turn takes, not for deciding anything.
+    fn clock(&self) -> Instant;
+
     /// The shard's buffers.
     fn pool(&self) -> &Pool;
 

@@ -6,7 +6,7 @@ use laneway_proto::lane::policy::Policy;
 use laneway_proto::limits::FRAME_BYTES_MAX;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{Common, Feeder, Frames, Losses, NEVER, Newest, Runs, Service, Shape, Way, walk};
+use super::{Common, Feeder, Frames, Losses, NEVER, Newest, Runs, Sample, Service, Shape, Way, walk};
 use crate::counters::Drops;
 use crate::pool::Pool;
 
@@ -21,6 +21,7 @@ pub struct LaneQueue {
     newest: Option<Box<Newest>>,
     feeders: Vec<Feeder>,
     blocked_since: Option<Instant>,
+    sample: Sample,
 }
 
 impl LaneQueue {
@@ -34,6 +35,7 @@ impl LaneQueue {
             newest: (service.policy == Policy::Conflate).then(Box::default),
             feeders: Vec::new(),
             blocked_since: None,
+            sample: Sample::default(),
         }
     }
 
@@ -101,10 +103,25 @@ impl LaneQueue {
         pool: &mut Pool,
         drops: &mut Drops,
     ) -> u64 {
+        let before = self.bytes();
+        let taken = self.take_frames(now, room, way, losses, pool, drops);
+        self.sample.on_left(before, self.bytes());
+        taken
+    }
+
+    fn take_frames(
+        &mut self,
+        now: Instant,
+        room: Room<'_>,
+        way: &mut Way<'_>,
+        losses: &mut Option<Box<Losses>>,
+        pool: &mut Pool,
+        drops: &mut Drops,
+    ) -> u64 {
         let lane = self.lane;
         let Room { bytes: room, mut credit } = room;
         let mut lose = |topic, reason: LossReason, messages: u32, losses: &mut Option<Box<Losses>>| {
-            drops[reason.index()] += u64::from(messages);
+            drops[usize::from(lane)][reason.index()] += u64::from(messages);
             losses.get_or_insert_default().add(now, topic, lane, reason, messages);
         };
         let mut taken = 0;
@@ -163,6 +180,17 @@ impl LaneQueue {
         taken
     }
 
+    /// What came since this was called last came at `now`. If `begin` says so, the last of it is followed on its way; true
+    /// if that begins now.
+    pub fn follow(&mut self, now: Instant, begin: bool) -> bool {
+        self.sample.follow(now, self.bytes(), begin)
+    }
+
+    /// When what was followed had come, if it has left for the link since this was asked last.
+    pub const fn take_sample(&mut self) -> Option<Instant> {
+        self.sample.left.take()
+    }
+
     /// Moves everything out of buffers that the shard receives into, or that other shards lent.
     pub fn copy_out(&mut self, pool: &mut Pool) {
         self.runs.copy_out(pool);
@@ -171,6 +199,7 @@ impl LaneQueue {
     /// Drops everything.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.runs.clear(pool);
+        self.sample = Sample::default();
         if let Some(newest) = &mut self.newest {
             **newest = Newest::default();
         }
@@ -213,10 +242,12 @@ impl LaneQueue {
 
     /// Drops the oldest frames until the rest is within the bound; the newest one always stays.
     fn shrink(&mut self, pool: &mut Pool, lose: &mut impl FnMut(u32, LossReason, u32)) {
+        let before = self.bytes();
         while self.bytes() > self.bytes_max {
             let Some((topic, messages)) = self.runs.drop_front(pool) else { break };
             lose(topic, LossReason::Overflow, messages);
         }
+        self.sample.on_dropped(before, self.bytes());
     }
 
     fn conflate(
@@ -239,12 +270,14 @@ impl LaneQueue {
             let replaced = newest.put((frames.topic, shape.ckey), frame, shape.messages, common.deadline);
             lose(frames.topic, LossReason::Conflated, replaced);
         });
+        let before = newest.bytes();
         while newest.bytes() > self.bytes_max
             && let Some((_, left)) = newest.front()
         {
             newest.pop();
             lose(left.topic, LossReason::Overflow, left.messages);
         }
+        self.sample.on_dropped(before, newest.bytes());
     }
 }
 
@@ -291,8 +324,5 @@ fn spend(credit: &mut Option<&mut CreditSender>, bytes: u64) {
 fn report(losses: &mut Option<Box<Losses>>, topic: u32, lane: u8, way: &mut Way<'_>, pool: &mut Pool) {
     if let Some(pending) = losses {
         pending.report(topic, lane, &mut |frame| way.put_copy(lane, frame, pool));
-        if pending.is_empty() {
-            *losses = None;
-        }
     }
 }

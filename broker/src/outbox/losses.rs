@@ -5,8 +5,12 @@ use std::collections::HashMap;
 use laneway_proto::frame::lost::{LOST_FRAME_BYTES, LossReason, Lost};
 use laneway_proto::time::{Duration, Instant};
 
+use crate::counters::ByReason;
+
 /// Topics and lanes with losses at most; those of further topics are reported together, as topic 0.
 const PENDING_MAX: usize = 1_024;
+/// Room for topics that is kept for the next losses.
+const IDLE_CAPACITY_MAX: usize = 64;
 /// A loss is reported before its topic's next frame, or after this time.
 const PATIENCE: Duration = Duration::from_millis(1_000);
 
@@ -16,12 +20,14 @@ pub struct Losses {
     pending: HashMap<(u32, u8), [u32; LossReason::ALL.len()]>,
     /// When the oldest of them happened.
     since: Option<Instant>,
+    /// All that there ever were.
+    total: ByReason,
 }
 
 impl Losses {
-    /// Whether there is nothing to report.
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+    /// Messages lost so far, those reported included.
+    pub const fn total(&self) -> &ByReason {
+        &self.total
     }
 
     /// Keeps a loss of `messages`.
@@ -30,6 +36,7 @@ impl Losses {
             return;
         }
         self.since.get_or_insert(now);
+        self.total[reason.index()] += u64::from(messages);
         let known = self.pending.len() < PENDING_MAX || self.pending.contains_key(&(topic, lane));
         let counts = self.pending.entry((if known { topic } else { 0 }, lane)).or_default();
         counts[reason.index()] = counts[reason.index()].saturating_add(messages);
@@ -40,7 +47,7 @@ impl Losses {
         if let Some(counts) = self.pending.remove(&(topic, lane)) {
             encode(topic, lane, &counts, put);
             if self.pending.is_empty() {
-                self.since = None;
+                self.settle();
             }
         }
     }
@@ -50,7 +57,15 @@ impl Losses {
         for ((topic, lane), counts) in self.pending.drain() {
             encode(topic, lane, &counts, &mut |frame| put(lane, frame));
         }
+        self.settle();
+    }
+
+    /// Everything is reported.
+    fn settle(&mut self) {
         self.since = None;
+        if self.pending.capacity() > IDLE_CAPACITY_MAX {
+            self.pending = HashMap::new();
+        }
     }
 
     /// When everything has to be reported.
@@ -94,6 +109,8 @@ mod tests {
         reports.clear();
         losses.report_all(&mut |_, frame| reports.push(read(frame)));
         assert_eq!((reports, losses.due()), (vec![lost(70_001, LossReason::Ttl, 7)], None));
+        let total = |reason: LossReason| losses.total()[reason.index()];
+        assert_eq!((total(LossReason::Ttl), total(LossReason::Overflow)), (8, 5), "what was reported still counts");
     }
 
     #[test]
@@ -106,5 +123,6 @@ mod tests {
         let mut total = 0;
         losses.report_all(&mut |_, frame| total += read(frame).count);
         assert_eq!(total, 3_000);
+        assert!(losses.pending.capacity() <= IDLE_CAPACITY_MAX, "what many topics took is given back");
     }
 }

@@ -11,6 +11,7 @@ pub mod lane_queue;
 pub mod losses;
 pub mod newest;
 pub mod runs;
+pub mod sample;
 pub mod tail;
 pub mod way;
 pub mod wire;
@@ -31,10 +32,11 @@ use self::lane_queue::{LaneQueue, Room};
 use self::losses::Losses;
 use self::newest::Newest;
 use self::runs::{Common, NEVER, Runs};
+use self::sample::Sample;
 use self::tail::Tail;
 use self::way::Way;
 use self::wire::Wire;
-use crate::counters::Drops;
+use crate::counters::{ByReason, Drops};
 use crate::io::SEND_PIECES_MAX;
 use crate::pool::{Piece, Pool};
 use crate::slab::Key;
@@ -118,6 +120,32 @@ impl Outbox {
     /// Bytes waiting, those in flight included.
     pub fn bytes(&self) -> u64 {
         self.wire.bytes() + self.queues.iter().map(LaneQueue::bytes).sum::<u64>() + self.last.len() as u64
+    }
+
+    /// Lanes with a queue, and the bytes waiting there.
+    pub fn depths(&self) -> impl Iterator<Item = (u8, u64)> {
+        self.queues.iter().map(|queue| (queue.lane(), queue.bytes()))
+    }
+
+    /// Frames that were given their place on the link so far, reports of losses included.
+    pub const fn frames_out(&self) -> u64 {
+        self.wire.frames_out()
+    }
+
+    /// Messages dropped so far instead of delivered to this peer.
+    pub fn lost(&self) -> ByReason {
+        self.losses.as_ref().map_or_else(ByReason::default, |losses| *losses.total())
+    }
+
+    /// What came since this was called last came at `now`. If `begin` says so, the last of each queue is followed on its
+    /// way; true if that begins now.
+    pub fn follow(&mut self, now: Instant, begin: bool) -> bool {
+        self.queues.iter_mut().fold(false, |follows, queue| queue.follow(now, begin) | follows)
+    }
+
+    /// For each lane on which something that was followed has left: since when it had waited.
+    pub fn take_samples(&mut self) -> impl Iterator<Item = (u8, Instant)> {
+        self.queues.iter_mut().filter_map(|queue| Some((queue.lane(), queue.take_sample()?)))
     }
 
     /// Whether nothing waits.
@@ -218,7 +246,7 @@ impl Outbox {
         let queue = &mut self.queues[place];
         let losses = &mut self.losses;
         let mut lose = |topic, reason: LossReason, messages| {
-            drops[reason.index()] += u64::from(messages);
+            drops[usize::from(service.lane)][reason.index()] += u64::from(messages);
             losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
         };
         let overflow = if frames.mark.is_none() {
@@ -492,7 +520,7 @@ impl Outbox {
     }
 
     fn report_losses(&mut self, pool: &mut Pool) {
-        if let Some(mut losses) = self.losses.take() {
+        if let Some(losses) = &mut self.losses {
             let mut way = Way { wire: &mut self.wire, kept: self.kept.as_deref_mut() };
             losses.report_all(&mut |lane, frame| way.put_copy(lane, frame, pool));
         }

@@ -21,6 +21,7 @@ pub struct Wire {
     in_flight: Option<u64>,
     /// The frames' numbers, if the peer counts what it receives.
     counted: Option<Box<Counted>>,
+    frames_out: u64,
 }
 
 impl Wire {
@@ -32,6 +33,11 @@ impl Wire {
     /// Ranges waiting.
     pub fn pieces(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Frames of lanes that were pushed so far.
+    pub const fn frames_out(&self) -> u64 {
+        self.frames_out
     }
 
     /// Whether nothing waits.
@@ -75,6 +81,7 @@ impl Wire {
 
     /// What was pushed last was so many frames of `lane`; `mark` stands at the last of them.
     pub fn on_frames(&mut self, lane: u8, frames: u32, mark: Option<Mark>) {
+        self.frames_out += u64::from(frames);
         if let Some(counted) = &mut self.counted {
             counted.on_frames(lane, frames, mark);
         }

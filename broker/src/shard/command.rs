@@ -70,7 +70,11 @@ impl<I: Io> Shard<I> {
                 Err(PeerFault::OutOfTurn)
             }
             (State::Open, Some(Body::Result(_))) => Ok(()),
-            (State::Open, Some(Body::Resume(_) | Body::PeerUpdate(_) | Body::StatsRequest(_)) | None) => {
+            (State::Open, Some(Body::StatsRequest(request))) => {
+                self.on_stats_request(key, id, &request.selector);
+                Ok(())
+            }
+            (State::Open, Some(Body::Resume(_) | Body::PeerUpdate(_)) | None) => {
                 self.answer(key, id, CloseCode::UnsupportedKind, "this broker does not know that control message");
                 Ok(())
             }
@@ -107,6 +111,8 @@ impl<I: Io> Shard<I> {
         self.sessions_made += 1;
         self.counters.welcomed += 1;
         let session = self.sessions_made << 8 | u32::from(self.mesh.shard());
+        conn.number = session;
+        conn.node_id = hello.node_id.as_slice().try_into().unwrap_or_default();
         let limits = &self.settings.limits;
         let welcome = Welcome {
             version: u32::from(WIRE_VERSION),

@@ -50,6 +50,11 @@ impl<I: Io> Shard<I> {
                 self.retained.forget(Publisher { shard: from, key: publisher });
             }
             Envelope::Unblock { publisher } => self.unblock_local(publisher),
+            Envelope::StatsAsk { ticket, selector } => {
+                let samples = self.samples(&selector);
+                self.mesh.post(from, Envelope::StatsTold { ticket, samples });
+            }
+            Envelope::StatsTold { ticket, samples } => self.on_stats_told(ticket, samples),
             Envelope::Connection(handover) if self.drain.is_some() => self.io.close(handover.socket),
             Envelope::Connection(handover) => self.own(handover),
             Envelope::Left { listener, refused } => self.on_left(from, listener, refused),

@@ -41,9 +41,7 @@ impl<I: Io> Shard<I> {
         if self.stop_if_blocked(origin, info) {
             return Flow::Stopped;
         }
-        self.counters.runs += 1;
-        self.counters.frames_in += u64::from(info.frames);
-        self.counters.messages_in += u64::from(info.messages);
+        self.counters.on_run_in(info.lane, info.frames, info.messages);
         let mark = if info.receivers == 0 { None } else { self.track(origin, info) };
         self.deliver_here(Some(origin), info, body, mark);
         let mut stamp = 0;
@@ -154,7 +152,7 @@ impl<I: Io> Shard<I> {
                 overflowed.push(target.slot);
                 continue;
             }
-            counters.messages_out += u64::from(info.messages);
+            counters.on_out(service.lane, info.messages);
             if share {
                 counters.runs_shared += 1;
             } else {

@@ -71,10 +71,8 @@ impl<I: Io> Shard<I> {
         let piece = Piece { len: run.bytes as u32, ..rest };
         let share = is_shared(piece, settings, pool);
         conn.outbox.push_at(place, now, &service, &Frames::plain(topic.wire(), &piece, share, run.frames), pool);
-        counters.runs += 1;
-        counters.frames_in += u64::from(run.frames);
-        counters.messages_in += u64::from(run.messages);
-        counters.messages_out += u64::from(run.messages);
+        counters.on_run_in(front.lane, run.frames, run.messages);
+        counters.on_out(service.lane, run.messages);
         *if share { &mut counters.runs_shared } else { &mut counters.runs_copied } += 1;
         if !conn.dirty {
             conn.dirty = true;

@@ -26,6 +26,7 @@ impl<I: Io> Shard<I> {
 
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        self.residency.begin_flush(self.counters.turns);
         for slot in dirty.drain(..) {
             self.flush_slot(slot);
         }
@@ -37,6 +38,7 @@ impl<I: Io> Shard<I> {
         let Some(key) = self.conns.key_at(slot) else { return };
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.dirty = false;
+        self.residency.follow(now, conn);
         if conn.outbox.in_flight() {
             return;
         }
@@ -46,6 +48,7 @@ impl<I: Io> Shard<I> {
         if count > 0 {
             self.counters.sends += 1;
             self.io.send(key, conn.socket, &pieces[..count]);
+            self.residency.on_sending(conn, || self.io.clock());
         }
         let over = count == 0 && conn.closing.is_some() && conn.outbox.is_empty();
         if conn.outbox.poll_timeout().is_some() {
@@ -65,6 +68,7 @@ impl<I: Io> Shard<I> {
         match result {
             Ok(sent) if u64::from(sent) <= conn.outbox.wire_bytes() => {
                 self.counters.bytes_out += u64::from(sent);
+                conn.bytes_out += u64::from(sent);
                 self.counters.sends_short += u64::from(conn.outbox.on_sent(sent, pool));
             }
             // The outbox was dropped while the send was in flight.

@@ -216,7 +216,7 @@ impl Keeper<'_> {
                 if conn.outbox.push(now, &service, &frames, &settings.lanes, pool, &mut counters.dropped) {
                     pushed = Pushed::Overflow;
                 }
-                counters.messages_out += u64::from(shape.messages);
+                counters.on_out(service.lane, shape.messages);
                 counters.retained_replayed += u64::from(shape.messages);
             });
             if pushed == Pushed::Room && !conn.outbox.is_half_empty(&service) {

@@ -1,8 +1,8 @@
 //! One shard: the parts it owns by value, and the order of steps in a turn.
 //!
-//! Each step is a file: `accept`, `receive`, `direct` (the shortest way), `deliver`, `keep` (last values), `cross` (mail from other shards), `command`
-//! (control messages), `confirm` (what publishers are told), `turns` (who goes on, who gets a buffer), `flush`, `tick`
-//! (deadlines), `close`, `drain`.
+//! Each step is a file: `accept`, `receive`, `direct` (the shortest way), `deliver`, `keep` (last values), `cross` (mail from
+//! other shards), `command` (control messages), `confirm` (what publishers are told), `stats` (what is counted, for who
+//! asks), `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`, `drain`; `residency` measures.
 
 mod accept;
 mod close;
@@ -15,6 +15,8 @@ mod drain;
 mod flush;
 mod keep;
 mod receive;
+mod residency;
+mod stats;
 mod tick;
 mod turns;
 
@@ -44,6 +46,8 @@ use self::command::Ticket;
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
+use self::residency::Residency;
+use self::stats::Gathering;
 
 /// Room in the lists of connections that a turn works off, so that they seldom grow.
 const LISTS_CAPACITY: usize = 256;
@@ -96,6 +100,7 @@ pub struct Shard<I: Io> {
     conns: Slab<Conn>,
     timers: Timers,
     counters: Counters,
+    residency: Residency,
     intern: Arc<Intern>,
     settings: Arc<Settings>,
     identity: Identity,
@@ -133,6 +138,8 @@ pub struct Shard<I: Io> {
     /// Subscriptions that other shards have not confirmed yet.
     tickets: HashMap<u64, Ticket>,
     ticket_last: u64,
+    /// Questions for counters that other shards have not answered yet.
+    gatherings: HashMap<u64, Gathering>,
     sessions_made: u32,
     /// Memory for frames across buffers, reused.
     #[allow(clippy::vec_box, reason = "a connection holds one by its box, so that idle connections stay small")]
@@ -155,6 +162,7 @@ impl<I: Io> Shard<I> {
             conns: Slab::default(),
             timers: Timers::default(),
             counters: Counters::default(),
+            residency: Residency::new(),
             intern,
             settings,
             identity,
@@ -177,6 +185,7 @@ impl<I: Io> Shard<I> {
             short_until: None,
             tickets: HashMap::new(),
             ticket_last: 0,
+            gatherings: HashMap::new(),
             sessions_made: 0,
             partials: Vec::new(),
             log_budget: close::LogBudget::default(),
@@ -248,6 +257,11 @@ impl<I: Io> Shard<I> {
     /// Subscriptions that wait for other shards.
     pub fn pending(&self) -> usize {
         self.tickets.len()
+    }
+
+    /// Questions for counters that wait for other shards.
+    pub fn gatherings(&self) -> usize {
+        self.gatherings.len()
     }
 
     /// The last values it keeps.

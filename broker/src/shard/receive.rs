@@ -104,7 +104,7 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
-        self.note_incomplete(key, self.counters.frames_in != frames_before);
+        self.note_incomplete(key, self.counters.frames_in - frames_before);
     }
 
     fn put_back(&mut self, key: Key, piece: Piece, taken: u32) {
@@ -117,11 +117,12 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn note_incomplete(&mut self, key: Key, progressed: bool) {
+    fn note_incomplete(&mut self, key: Key, frames: u64) {
         let now = self.now();
         let Some(conn) = self.conns.at_mut(key) else { return };
+        conn.frames_in += frames;
         let incomplete = conn.inbox.is_incomplete();
-        if progressed {
+        if frames > 0 {
             conn.session.on_partial(now, false);
         }
         conn.session.on_partial(now, incomplete);

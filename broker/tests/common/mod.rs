@@ -103,7 +103,7 @@ impl Load {
 
 /// Turns until `messages` more have been handed to subscribers.
 pub(crate) fn pass(shards: &mut [Shard<UringIo>], messages: u64) {
-    let delivered = |shards: &[Shard<UringIo>]| shards.iter().map(|shard| shard.counters().messages_out).sum::<u64>();
+    let delivered = |shards: &[Shard<UringIo>]| shards.iter().map(|shard| shard.counters().all_out()).sum::<u64>();
     let goal = delivered(shards) + messages;
     let since = Instant::now();
     while delivered(shards) < goal {

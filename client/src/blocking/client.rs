@@ -9,12 +9,13 @@ use super::events::Events;
 use super::subscription::Subscription;
 use crate::core::Terms;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseError, ConnectError, FlushError, PublishError, SubscribeError, TryPublishError};
+use crate::error::{CloseError, ConnectError, FlushError, PublishError, RequestError, SubscribeError, TryPublishError};
 use crate::link::ConnectionState;
 use crate::options::ConnectOptions;
 use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::publish_options::PublishOptions;
+use crate::stat::Stat;
 use crate::subscribe_options::SubscribeOptions;
 
 /// A blocking connection. Clones share it, between threads, too. [`Client::close`] waits until everything is written;
@@ -153,6 +154,17 @@ impl Client {
     /// Measures the time to the broker and back.
     pub fn ping(&self) -> Result<Duration, FlushError> {
         self.driven.wait(self.driven.client().ping())
+    }
+
+    /// What the broker counts: the counters whose names begin with `selector`.
+    ///
+    /// ```no_run
+    /// # fn example(client: &laneway_client::blocking::Client) -> Result<(), laneway_client::RequestError> {
+    /// println!("{} links", client.stats("link.")?.len());
+    /// # Ok(()) }
+    /// ```
+    pub fn stats(&self, selector: &str) -> Result<Vec<Stat>, RequestError> {
+        self.driven.wait(self.driven.client().stats(selector))
     }
 
     /// Writes everything queued, says goodbye and waits until the broker is done.

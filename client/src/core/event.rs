@@ -2,12 +2,13 @@
 
 use laneway_proto::time::Duration;
 
+use super::requests::{Answered, RequestId};
 use super::subscriptions::SubscriptionId;
 use super::terms::Terms;
 use crate::error::Reason;
 
 /// Something that happened to a session; from `poll_event`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// The handshake is over: messages may be published.
     Welcomed(Box<Terms>),
@@ -39,6 +40,8 @@ pub enum Event {
         /// Whether the watch over silence asked; nobody else waits for it.
         own: bool,
     },
+    /// The broker answered a request.
+    Answered(RequestId, Answered),
     /// The broker's last message.
     Goodbye(Reason),
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use laneway_proto::control::{Body, Control};
+use laneway_proto::control::{Body, Control, StatsRequest};
 use laneway_proto::error::{DecodeError, PeerFault};
 use laneway_proto::frame::batch;
 use laneway_proto::frame::extensions::Extensions;
@@ -23,9 +23,10 @@ use super::event::Event;
 use super::inbox::{Inbox, Parcel, lane_of};
 use super::keepalive::{Alarm, Keepalive, KeepaliveOptions, Verdict};
 use super::names::Names;
+use super::requests::{RequestId, Requests};
 use super::subscriptions::{Settled, SubscriptionId, Subscriptions};
 use super::terms::Terms;
-use crate::error::{Lost, Reason, SubscribeError};
+use crate::error::{Lost, Reason, RequestError, SubscribeError};
 use crate::item::LossReport;
 use crate::lane::Lane;
 use crate::message::Message;
@@ -53,6 +54,7 @@ pub struct Incoming {
     terms: Option<Terms>,
     names: Names,
     subscriptions: Subscriptions,
+    requests: Requests,
     assemblies: Assemblies,
     events: VecDeque<Event>,
     counts: ReceiveCounts,
@@ -95,6 +97,7 @@ impl Incoming {
             terms: None,
             names: Names::default(),
             subscriptions: Subscriptions::default(),
+            requests: Requests::default(),
             assemblies: Assemblies::default(),
             events: VecDeque::new(),
             counts: ReceiveCounts::default(),
@@ -123,6 +126,11 @@ impl Incoming {
     pub const fn keepalive(mut self, options: Option<KeepaliveOptions>) -> Self {
         self.keepalive_options = options;
         self
+    }
+
+    /// The link broke: nobody answers what was asked on it.
+    pub fn on_link_down(&mut self) {
+        self.requests.forget_all();
     }
 
     /// The session goes on over a new link, on which `fresh` has shaken hands. The broker's names are forgotten, half
@@ -387,6 +395,14 @@ impl Incoming {
                     self.names.declare(topic.id, &topic.name, wanting)?;
                 }
             }
+            (State::Open, Body::Result(answer)) if Requests::has_number(control.id) => {
+                let answered = self.requests.on_answer(control.id, &Reason::new(answer.code, answer.text));
+                self.events.extend(answered.map(|(id, answered)| Event::Answered(id, answered)));
+            }
+            (State::Open, Body::Stats(stats)) => {
+                let answered = self.requests.on_stats(control.id, stats)?;
+                self.events.extend(answered.map(|(id, answered)| Event::Answered(id, answered)));
+            }
             (State::Open, Body::Result(answer)) => {
                 let settled = self.subscriptions.on_answer(control.id, Reason::new(answer.code, answer.text));
                 self.events.extend(settled.map(|settled| match settled {
@@ -423,6 +439,15 @@ impl Incoming {
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> Vec<Control> {
         self.names.remove_subscription(id);
         self.subscriptions.remove(id)
+    }
+
+    /// Asks for the counters whose names begin with `selector`; the returned message is to be sent, and
+    /// [`Event::Answered`] follows.
+    pub fn ask_stats(&mut self, selector: &str) -> Result<(RequestId, Control), RequestError> {
+        if self.terms.is_none() {
+            return Err(RequestError::NotOpen);
+        }
+        self.requests.ask(Body::StatsRequest(StatsRequest { selector: selector.into() }))
     }
 
     /// Moves the messages staged for a subscription behind those in `out`.

@@ -16,6 +16,7 @@ mod keepalive;
 mod names;
 mod options;
 mod outgoing;
+mod requests;
 mod subscriptions;
 mod terms;
 mod transmit;
@@ -33,11 +34,12 @@ pub use keepalive::{Alarm, DEAD_AFTER_MS_UNSAID, DEAD_AFTER_SPANS, KEEPALIVE_MS_
 pub use names::NAMES_MAX;
 pub use options::{CoreOptions, Identity, SEND_BYTES_MAX_DEFAULT, SEND_MESSAGES_MAX_DEFAULT};
 pub use outgoing::{BATCH_ITEM_BYTES_MAX, Outgoing, WOVEN_BYTES_MIN};
+pub use requests::{Answered, REQUESTS_MAX, RequestId};
 pub use subscriptions::SubscriptionId;
 pub use terms::Terms;
 pub use transmit::Transmit;
 
-use crate::error::{Lost, SubscribeError, TryPublishError};
+use crate::error::{Lost, RequestError, SubscribeError, TryPublishError};
 use crate::payload::Payload;
 use crate::publish_options::PublishOptions;
 use crate::subscribe_options::SubscribeOptions;
@@ -126,6 +128,13 @@ impl Core {
         for message in self.incoming.unsubscribe(id) {
             self.outgoing.control(&message);
         }
+    }
+
+    /// Asks for the counters whose names begin with `selector`; [`Event::Answered`] follows.
+    pub fn ask_stats(&mut self, selector: &str) -> Result<RequestId, RequestError> {
+        let (id, request) = self.incoming.ask_stats(selector)?;
+        self.outgoing.control(&request);
+        Ok(id)
     }
 
     /// Asks for [`Event::Pong`]: the broker's word that it has taken everything before it. Returns its token.

@@ -12,6 +12,9 @@ use crate::subscribe_options::SubscribeOptions;
 /// Filters in one control message, so that it fits a frame.
 const FILTERS_PER_CONTROL: usize = 128;
 
+/// The largest number of a request; the rest is for other requests.
+const REQUEST_MAX: u32 = u32::MAX >> 1;
+
 const _: () = assert!(
     FILTERS_PER_CONTROL * (laneway_proto::limits::TOPIC_BYTES_MAX + 16) < laneway_proto::limits::CONTROL_BYTES_MAX,
     "a list of the longest filters fits a control message"
@@ -104,7 +107,7 @@ impl Subscriptions {
 
     fn request(&mut self, id: SubscriptionId, filters: &[&str], options: &SubscribeOptions) -> Control {
         // 0 would ask for no answer.
-        self.request_last = self.request_last.wrapping_add(1).max(1);
+        self.request_last = (self.request_last % REQUEST_MAX) + 1;
         self.requests.insert(self.request_last, id);
         let subs = filters.iter().map(|filter| options.sub(filter)).collect();
         Control::request(self.request_last, Body::Subscribe(Subscribe { subs }))

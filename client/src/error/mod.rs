@@ -12,6 +12,7 @@ mod flush;
 mod lost;
 mod publish;
 mod reason;
+mod request;
 mod subscribe;
 
 pub use connect::{ConnectError, OptionsError};
@@ -19,6 +20,7 @@ pub use flush::{CloseError, FlushError};
 pub use lost::Lost;
 pub use publish::{PublishError, TryPublishError};
 pub use reason::Reason;
+pub use request::RequestError;
 pub use subscribe::SubscribeError;
 
 use std::io::ErrorKind;

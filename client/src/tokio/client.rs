@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use laneway_proto::control::Control;
 use tokio::sync::futures::Notified;
 use tokio::time::timeout;
 
@@ -11,12 +12,13 @@ use super::events::Events;
 use super::publisher::Publisher;
 use super::shared::{Asked, Shared};
 use super::subscription::Subscription;
-use crate::core::{Terms, TopicId};
-use crate::error::{CloseError, FlushError, Lost, PublishError, SubscribeError, TryPublishError};
+use crate::core::{Incoming, RequestId, Terms, TopicId};
+use crate::error::{CloseError, FlushError, Lost, PublishError, RequestError, SubscribeError, TryPublishError};
 use crate::link::ConnectionState;
 use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::publish_options::PublishOptions;
+use crate::stat::Stat;
 use crate::subscribe_options::SubscribeOptions;
 
 /// A connection to a broker. Clones share it; it closes when the last clone, [`Publisher`] and [`Subscription`] is
@@ -360,6 +362,33 @@ impl Client {
             match self.link.shared.ping()?.await {
                 Ok(rtt) => return Ok(rtt),
                 Err(_) => self.go_on()?,
+            }
+        }
+    }
+
+    /// What the broker counts, of every shard: the counters whose names begin with `selector`; all of them for `""`, but
+    /// of the links of each shard only the 64 for which most waits.
+    ///
+    /// ```no_run
+    /// # async fn example(client: laneway_client::Client) -> Result<(), laneway_client::RequestError> {
+    /// for stat in client.stats("shard.0.lane.command.").await? {
+    ///     println!("{} {}", stat.name, stat.value);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn stats(&self, selector: &str) -> Result<Vec<Stat>, RequestError> {
+        self.request(|incoming| incoming.ask_stats(selector)).await
+    }
+
+    /// Asks until a link lives long enough for the answer.
+    async fn request(
+        &self,
+        ask: impl Fn(&mut Incoming) -> Result<(RequestId, Control), RequestError>,
+    ) -> Result<Vec<Stat>, RequestError> {
+        loop {
+            match self.link.shared.request(&ask)?.await {
+                Ok(answered) => return answered.map_err(RequestError::Refused),
+                Err(_) => self.link.shared.is_lost().map_or(Ok(()), |lost| Err(RequestError::Lost(lost)))?,
             }
         }
     }

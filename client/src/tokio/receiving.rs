@@ -11,7 +11,7 @@ use laneway_proto::time::Instant as Tick;
 use tokio::sync::oneshot;
 
 use super::queue::Queue;
-use crate::core::{Event, Incoming, SubscriptionId};
+use crate::core::{Answered, Event, Incoming, RequestId, SubscriptionId};
 use crate::error::{FlushError, Lost, Reason};
 
 /// Flushes and pings that may wait for their PONG at a time.
@@ -23,6 +23,9 @@ pub(super) type Answer = Result<(), Reason>;
 /// PINGs and who waits for their PONGs.
 pub(super) type Pings = VecDeque<(u64, oneshot::Sender<Duration>)>;
 
+/// Who waits for the answer to a request.
+pub(super) type Requests = HashMap<RequestId, oneshot::Sender<Answered>>;
+
 /// What subscribers and the reader share.
 #[derive(Debug)]
 pub(super) struct Receiving {
@@ -30,6 +33,7 @@ pub(super) struct Receiving {
     queues: HashMap<SubscriptionId, Arc<Queue>>,
     confirmations: HashMap<SubscriptionId, oneshot::Sender<Answer>>,
     pings: Pings,
+    requests: Requests,
     pub(super) lost: Option<Lost>,
 }
 
@@ -39,6 +43,7 @@ pub(super) struct Tidings {
     consumers: Vec<Waker>,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     pongs: Vec<(oneshot::Sender<Duration>, Duration)>,
+    answered: Vec<(oneshot::Sender<Answered>, Answered)>,
     ended: Vec<(Arc<Queue>, Lost)>,
 }
 
@@ -53,6 +58,9 @@ impl Tidings {
         }
         for (waiter, rtt) in self.pongs.drain(..) {
             let _ = waiter.send(rtt);
+        }
+        for (waiter, answered) in self.answered.drain(..) {
+            let _ = waiter.send(answered);
         }
         for (queue, lost) in self.ended.drain(..) {
             queue.end(&lost);
@@ -72,7 +80,14 @@ pub(super) struct Brought {
 
 impl Receiving {
     pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming, queues: HashMap::new(), confirmations: HashMap::new(), pings: VecDeque::new(), lost: None }
+        Self {
+            incoming,
+            queues: HashMap::new(),
+            confirmations: HashMap::new(),
+            pings: VecDeque::new(),
+            requests: HashMap::new(),
+            lost: None,
+        }
     }
 
     /// Sorts what arrived. What came before a fault was good, and is delivered. `full` gets the queues at their bounds.
@@ -101,6 +116,10 @@ impl Receiving {
                 Event::Pong { token, rtt, .. } => {
                     brought.ponged = Some(token);
                     self.on_pong(token, Duration::from_nanos(rtt.0), tidings);
+                }
+                Event::Answered(id, answered) => {
+                    let waiter = self.requests.remove(&id);
+                    tidings.answered.extend(waiter.map(|waiter| (waiter, answered)));
                 }
                 Event::Pinged(t0) => brought.pinged.push(t0),
                 Event::Goodbye(reason) => brought.goodbye = Some(reason),
@@ -157,9 +176,15 @@ impl Receiving {
         (self.queues.remove(&id), self.confirmations.remove(&id))
     }
 
-    /// No PONG comes on this link any more; dropping what is returned, once the locks are let go, tells those who wait.
-    pub(super) fn on_link_down(&mut self) -> Pings {
-        std::mem::take(&mut self.pings)
+    pub(super) fn add_request(&mut self, id: RequestId, waiter: oneshot::Sender<Answered>) {
+        self.requests.insert(id, waiter);
+    }
+
+    /// No PONG and no answer comes on this link any more; dropping what is returned, once the locks are let go, tells
+    /// those who wait.
+    pub(super) fn on_link_down(&mut self) -> (Pings, Requests) {
+        self.incoming.on_link_down();
+        (std::mem::take(&mut self.pings), std::mem::take(&mut self.requests))
     }
 
     /// Nothing comes any more. Returns whom to tell, by dropping it once the lock is let go; `None` if that is known.
@@ -172,6 +197,7 @@ impl Receiving {
             queues: self.queues.values().cloned().collect(),
             confirmations: std::mem::take(&mut self.confirmations),
             pings: std::mem::take(&mut self.pings),
+            requests: std::mem::take(&mut self.requests),
         })
     }
 }
@@ -182,14 +208,15 @@ pub(super) struct Bereaved {
     queues: Vec<Arc<Queue>>,
     confirmations: HashMap<SubscriptionId, oneshot::Sender<Answer>>,
     pings: Pings,
+    requests: Requests,
 }
 
 impl Bereaved {
     pub(super) fn tell(self, lost: &Lost) {
-        let Self { queues, confirmations, pings } = self;
+        let Self { queues, confirmations, pings, requests } = self;
         for queue in queues {
             queue.end(lost);
         }
-        drop((confirmations, pings));
+        drop((confirmations, pings, requests));
     }
 }

@@ -24,8 +24,8 @@ use super::queue::Queue;
 use super::receiving::{Answer, Receiving, Tidings};
 use super::sending::{Next, Sending};
 use super::tasks;
-use crate::core::{Alarm, SubscriptionId, Terms, TopicId, Transmit};
-use crate::error::{FlushError, Lost, PublishError, Reason, SubscribeError, TryPublishError};
+use crate::core::{Alarm, Answered, Incoming, RequestId, SubscriptionId, Terms, TopicId, Transmit};
+use crate::error::{FlushError, Lost, PublishError, Reason, RequestError, SubscribeError, TryPublishError};
 use crate::link::{ConnectionEvent, Degraded};
 use crate::options::ConnectOptions;
 use crate::payload::Payload;
@@ -226,6 +226,25 @@ impl Shared {
         Ok(Asked { id, queue, answer })
     }
 
+    /// Sends what `ask` makes, on the next link if there is none; the receiver gets the broker's answer. It is told that
+    /// none will come when a link breaks.
+    pub(super) fn request(
+        &self,
+        ask: impl FnOnce(&mut Incoming) -> Result<(RequestId, Control), RequestError>,
+    ) -> Result<oneshot::Receiver<Answered>, RequestError> {
+        let mut receiving = lock(&self.receiving);
+        if let Some(lost) = &receiving.lost {
+            return Err(RequestError::Lost(lost.clone()));
+        }
+        let (id, request) = ask(&mut receiving.incoming)?;
+        let (waiter, answer) = oneshot::channel();
+        receiving.add_request(id, waiter);
+        let mut sending = lock(&self.sending);
+        sending.outgoing.control(&request);
+        self.wake_writer(sending);
+        Ok(answer)
+    }
+
     pub(super) fn unsubscribe(&self, id: SubscriptionId) {
         let mut receiving = lock(&self.receiving);
         let (queue, waiter) = receiving.remove_queue(id);
@@ -368,12 +387,12 @@ impl Shared {
         let doubted = sending.outgoing.doubted() - doubted;
         sending.writer_sleeps = false;
         sending.space_wanted = false;
-        let pings = receiving.on_link_down();
+        let waiters = receiving.on_link_down();
         drop((sending, receiving));
         self.hub.link_lost();
         self.hub.in_doubt(doubted);
         // Whoever waited for them looks at what is in doubt, and asks again.
-        drop(pings);
+        drop(waiters);
         // What was in flight is not queued any more, so there may be room.
         self.space.notify_waiters();
         Some(reason)

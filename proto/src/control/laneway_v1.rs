@@ -292,10 +292,14 @@ pub struct StatsRequest {
     #[prost(string, tag = "1")]
     pub selector: ::prost::alloc::string::String,
 }
+/// Answers a StatsRequest with the same id, in as many messages as it takes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Stats {
     #[prost(message, repeated, tag = "1")]
     pub samples: ::prost::alloc::vec::Vec<Sample>,
+    /// Another message with the same id follows.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Sample {
@@ -303,6 +307,9 @@ pub struct Sample {
     pub name: ::prost::alloc::string::String,
     #[prost(double, tag = "2")]
     pub value: f64,
+    /// Instead of a value, where the name stands for words.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
 }
 /// Answers the control message with the same id. Code 0: done.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

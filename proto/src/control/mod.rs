@@ -21,6 +21,16 @@ use crate::frame::count::LaneTotal;
 use crate::header::{Header, Kind};
 use crate::limits::{CONTROL_BYTES_MAX, HEADER_BYTES, LANES_MAX};
 
+/// Bytes of the samples in one Stats message.
+const STATS_PART_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of a sample's tag and length at most.
+const SAMPLE_OVERHEAD_BYTES: usize = 4;
+
+/// Bytes of the fields around the samples.
+const STATS_FIELD_BYTES_MAX: usize = 64;
+
+const _: () = assert!(STATS_PART_BYTES_MAX + STATS_FIELD_BYTES_MAX < CONTROL_BYTES_MAX, "a part fits a control message");
+
 impl Control {
     /// A message that asks for no answer.
     pub const fn new(body: Body) -> Self {
@@ -70,6 +80,29 @@ impl Hello {
     }
 }
 
+impl Stats {
+    /// The samples in as many messages as they need, in their order; one message, if there are none.
+    pub fn parts(samples: Vec<Sample>) -> Vec<Self> {
+        let mut parts = alloc::vec![Self::default()];
+        let mut bytes = 0;
+        for sample in samples {
+            let sample_bytes = sample.encoded_len() + SAMPLE_OVERHEAD_BYTES;
+            if bytes + sample_bytes > STATS_PART_BYTES_MAX {
+                if let Some(full) = parts.last_mut() {
+                    full.more = true;
+                }
+                parts.push(Self::default());
+                bytes = 0;
+            }
+            bytes += sample_bytes;
+            if let Some(part) = parts.last_mut() {
+                part.samples.push(sample);
+            }
+        }
+        parts
+    }
+}
+
 impl Resume {
     /// Continues session `session` of whoever has this `epoch`; `received` has the lanes on which something was received.
     pub fn new(session: u32, epoch: u64, received: impl Iterator<Item = LaneTotal>) -> Self {
@@ -112,6 +145,23 @@ mod tests {
         }
         let listed = [LaneTotal { lane: 15, total: u64::MAX }, LaneTotal { lane: 1, total: 7 }];
         assert_eq!(Resume::new(1, 2, listed.into_iter()).totals(), Ok(expected));
+    }
+
+    #[test]
+    fn samples_are_divided_into_messages_that_fit_a_frame_and_say_whether_more_follow() {
+        let sample = |number: usize| Sample { name: alloc::format!("{number:0>200}"), value: 1.0, ..Sample::default() };
+        let samples: Vec<Sample> = (0..2_000).map(sample).collect();
+        let parts = Stats::parts(samples.clone());
+        assert!(parts.len() > 2);
+        let more: Vec<bool> = parts.iter().map(|part| part.more).collect();
+        assert_eq!(more.iter().filter(|&&more| !more).count(), 1);
+        assert_eq!(more.last(), Some(&false));
+        for part in &parts {
+            assert!(Control::request(1, Body::Stats(part.clone())).to_frame().len() < HEADER_BYTES + CONTROL_BYTES_MAX);
+        }
+        let together: Vec<Sample> = parts.into_iter().flat_map(|part| part.samples).collect();
+        assert_eq!(together, samples);
+        assert_eq!(Stats::parts(Vec::new()), [Stats::default()]);
     }
 
     #[test]

@@ -250,6 +250,10 @@ impl Io for SimIo {
         self.now
     }
 
+    fn clock(&self) -> Instant {
+        self.now
+    }
+
     fn pool(&self) -> &Pool {
         &self.pool
     }

@@ -182,6 +182,7 @@ impl LibraryPeer {
                     oracle.broke(format!("client {} may not subscribe: {reason}", self.id));
                 }
                 Event::Rejected { reason, .. } | Event::Goodbye(reason) => self.on_last_word(&reason, now, oracle),
+                Event::Answered(..) => oracle.broke("an answer to what nobody asked"),
                 Event::Pinged(_) => oracle.broke("the core answers PINGs itself"),
             }
         }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod clock;
 pub mod crime;
 pub mod faults;
+pub mod guest;
 pub mod hearing;
 pub mod injection;
 pub mod io;

@@ -13,12 +13,14 @@ use laneway_broker::intern::Intern;
 use laneway_broker::io::{Io as _, Wait};
 use laneway_broker::mesh::{self, CHUNK_BYTES};
 use laneway_broker::shard::{Identity, Shard, ShardParts, Status};
+use laneway_client::core::CoreOptions;
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::lost::LossReason;
 use laneway_proto::time::{Duration, Instant};
 
 use super::client::Client;
 use super::faults::NetworkConfig;
+use super::guest::{Act, Guest, Heard};
 use super::io::SimIo;
 use super::library::LibraryPeer;
 use super::marks::Marks;
@@ -165,6 +167,17 @@ impl System {
     pub fn join(&mut self, make: impl FnOnce(u32, Rc<RefCell<World>>) -> Box<dyn Client>) {
         let id = self.peers.len() as u32;
         self.peers.push(make(id, Rc::clone(&self.world)));
+    }
+
+    /// A guest with a script; the handle shows what it heard.
+    pub fn invite(
+        &mut self,
+        options: impl FnOnce(&mut CoreOptions),
+        acts: impl IntoIterator<Item = Act>,
+    ) -> Rc<RefCell<Heard>> {
+        let (guest, heard) = Guest::new(self.peers.len() as u32, Rc::clone(&self.world), options, acts);
+        self.peers.push(Box::new(guest));
+        heard
     }
 
     /// Tells the broker to shut down, in the middle of whatever it does. Each shard hears of it when it is awake, as in
@@ -353,8 +366,8 @@ impl System {
                 ("broker_saw_no_buffers", counters.no_buffers),
                 ("accept_paused", counters.accept_paused),
                 ("broker_rejected", counters.rejected),
-                ("message_conflated", counters.dropped[LossReason::Conflated.index()]),
-                ("message_overflowed", counters.dropped[LossReason::Overflow.index()]),
+                ("message_conflated", counters.dropped_for(LossReason::Conflated)),
+                ("message_overflowed", counters.dropped_for(LossReason::Overflow)),
                 ("run_shared", counters.runs_shared),
                 ("run_copied", counters.runs_copied),
                 ("run_unrouted", counters.runs_unrouted),

@@ -244,6 +244,10 @@ impl Io for UringIo {
         self.now
     }
 
+    fn clock(&self) -> Instant {
+        Instant(self.start.elapsed().as_nanos() as u64)
+    }
+
     fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -338,7 +342,7 @@ impl Io for UringIo {
         }
         self.buffers.replenish(&mut self.pool);
         self.enter(wait)?;
-        self.now = Instant(self.start.elapsed().as_nanos() as u64);
+        self.now = self.clock();
         self.reap(completions);
         Ok(())
     }

@@ -12,6 +12,7 @@ Examples:
   laneway pub sensors/imu/x 21.5                  publish one message
   dmesg | laneway pub log/kernel --lines          publish each line as a message
   laneway --url tcp://lab:5263 --wait 10 ping     wait for a broker, then measure
+  laneway stats                                   what the broker counts
 
 Exit code: 0 done, 1 failed, 2 wrong usage.";
 
@@ -38,6 +39,15 @@ Examples:
   laneway sub 'lamp/+' --retained                 what each lamp is now, then its changes
 
 Messages that the broker dropped are reported: on standard error, or with --format json in a line of their own.";
+
+const STATS_EXAMPLES: &str = "\
+Names begin with broker., shard.N., shard.N.lane.NAME. and link.SESSION. ; times are microseconds (_us). Of the links of
+each shard those 64 are told for which most waits; ask for link.SESSION. to see another one.
+
+Examples:
+  laneway stats                                   everything
+  laneway stats shard.0.lane.command.             one lane of one shard
+  laneway stats link. --json | jq 'keys'";
 
 /// Publish, subscribe and ping on a Laneway broker.
 #[derive(Parser, Debug)]
@@ -68,6 +78,8 @@ pub(crate) enum Command {
     Sub(Subscribe),
     /// Measure the round trip to the broker
     Ping(Ping),
+    /// Print what the broker counts
+    Stats(Stats),
 }
 
 #[derive(Group, Debug)]
@@ -170,6 +182,17 @@ pub(crate) struct Ping {
     /// Time between two pings
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) interval: Duration,
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = STATS_EXAMPLES)]
+pub(crate) struct Stats {
+    /// Print the counters whose names begin like this [default: all]
+    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// Print one JSON object, names to numbers and texts
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,4 +1,4 @@
-//! The command line `laneway`: publish, subscribe and ping from a shell.
+//! The command line `laneway`: publish, subscribe, ping and look at a broker from a shell.
 
 mod args;
 mod broker;
@@ -7,6 +7,7 @@ mod format;
 mod lines;
 mod ping;
 mod publish;
+mod stats;
 mod subscribe;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Pub(publish) => publish::run(&args.link, publish),
         Command::Sub(subscribe) => subscribe::run(&args.link, subscribe),
         Command::Ping(ping) => ping::run(&args.link, ping),
+        Command::Stats(stats) => stats::run(&args.link, stats),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
