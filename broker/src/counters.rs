@@ -125,6 +125,14 @@ pub struct Counters {
     pub logs_suppressed: u64,
 }
 
+/// Pairs of name and value. Every counter has to be named, so that a new one finds its place.
+macro_rules! named {
+    ($counters:expr; besides $($other:ident)*; $($name:ident)*) => {{
+        let &Counters { $($name,)* $($other: _,)* } = $counters;
+        [$((stringify!($name), $name),)*]
+    }};
+}
+
 impl Counters {
     /// Counts a run of a local publisher.
     #[inline]
@@ -157,79 +165,14 @@ impl Counters {
 
     /// Everything that is one number for the whole shard, by its name.
     pub const fn named(&self) -> [(&'static str, u64); 32] {
-        // Without `..`, so that a new counter has to find its place here.
-        let &Self {
-            accepted,
-            refused_at_once,
-            accept_paused,
-            options_refused,
-            welcomed,
-            rejected,
-            closed: _,
-            bytes_in,
-            frames_in,
-            messages_in: _,
-            runs,
-            messages_out: _,
-            dropped: _,
-            confirms_asked,
-            confirms_uncounted,
-            turns,
-            sends,
-            bytes_out,
-            runs_shared,
-            runs_copied,
-            runs_crossed,
-            runs_unrouted,
-            retained_refused,
-            retained_expired,
-            retained_replayed,
-            frames_rejected,
-            control_malformed,
-            frames_split,
-            paused_by_outbox,
-            paused_by_mesh,
-            credit_waits,
-            no_buffers,
-            sends_short,
-            completions_stale,
-            doorbells,
-            logs_suppressed,
-        } = self;
-        [
-            ("accepted", accepted),
-            ("refused_at_once", refused_at_once),
-            ("accept_paused", accept_paused),
-            ("options_refused", options_refused),
-            ("welcomed", welcomed),
-            ("rejected", rejected),
-            ("bytes_in", bytes_in),
-            ("frames_in", frames_in),
-            ("runs", runs),
-            ("confirms_asked", confirms_asked),
-            ("confirms_uncounted", confirms_uncounted),
-            ("turns", turns),
-            ("sends", sends),
-            ("bytes_out", bytes_out),
-            ("runs_shared", runs_shared),
-            ("runs_copied", runs_copied),
-            ("runs_crossed", runs_crossed),
-            ("runs_unrouted", runs_unrouted),
-            ("retained_refused", retained_refused),
-            ("retained_expired", retained_expired),
-            ("retained_replayed", retained_replayed),
-            ("frames_rejected", frames_rejected),
-            ("control_malformed", control_malformed),
-            ("frames_split", frames_split),
-            ("paused_by_outbox", paused_by_outbox),
-            ("paused_by_mesh", paused_by_mesh),
-            ("credit_waits", credit_waits),
-            ("no_buffers", no_buffers),
-            ("sends_short", sends_short),
-            ("completions_stale", completions_stale),
-            ("doorbells", doorbells),
-            ("logs_suppressed", logs_suppressed),
-        ]
+        named!(self; besides closed messages_in messages_out dropped;
+            accepted refused_at_once accept_paused options_refused welcomed rejected
+            bytes_in frames_in runs confirms_asked confirms_uncounted turns
+            sends bytes_out runs_shared runs_copied runs_crossed runs_unrouted
+            retained_refused retained_expired retained_replayed frames_rejected control_malformed frames_split
+            paused_by_outbox paused_by_mesh credit_waits no_buffers sends_short completions_stale
+            doorbells logs_suppressed
+        )
     }
 
     /// Counts the end of a connection.

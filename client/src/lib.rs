@@ -52,8 +52,8 @@ mod subscribe_options;
 pub use backoff::Retry;
 pub use endpoint::{Endpoint, TCP_PORT_DEFAULT, UrlError};
 pub use error::{
-    Class, CloseError, ConnectError, FlushError, Lost, OptionsError, PublishError, Reason, RequestError, SubscribeError,
-    TryPublishError,
+    Class, CloseError, ConnectError, FlushError, Lost, OptionsError, PublishError, Reason, RequestError,
+    SubscribeError, TryPublishError,
 };
 pub use item::{Item, LossReport};
 pub use lane::{Lane, UnknownLane};

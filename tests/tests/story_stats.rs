@@ -40,9 +40,13 @@ fn the_counters_of_all_shards_and_lanes_are_what_the_oracle_saw() {
     for shards in [1, 2, 4] {
         let mut story = Story::new(shards);
         for lane in 1..=4 {
-            story = story
-                .client(subscribe("a/#"))
-                .library(vec![pause_ms(50), publish("a/b", lane, 30), publish("a/c", lane, 7), Step::Ping, Step::Settle]);
+            story = story.client(subscribe("a/#")).library(vec![
+                pause_ms(50),
+                publish("a/b", lane, 30),
+                publish("a/c", lane, 7),
+                Step::Ping,
+                Step::Settle,
+            ]);
         }
         let mut system = story.begin();
         system.advance(MS(300)).expect("nothing goes wrong");
@@ -54,7 +58,11 @@ fn the_counters_of_all_shards_and_lanes_are_what_the_oracle_saw() {
         assert_eq!(told["queue_bytes"], 0.0);
         for lane in ["command", "event", "state", "stream"] {
             let of_lane = |name: &str| told[&format!("lane.{lane}.{name}")];
-            assert_eq!((of_lane("messages_in"), of_lane("messages_out")), (37.0, 4.0 * 37.0), "{shards} shards: {lane}");
+            assert_eq!(
+                (of_lane("messages_in"), of_lane("messages_out")),
+                (37.0, 4.0 * 37.0),
+                "{shards} shards: {lane}"
+            );
         }
         assert_eq!(told["connections"], 9.0, "eight clients and who asks");
         assert_eq!(told["welcomed"], 9.0);
@@ -92,17 +100,15 @@ fn messages_that_wait_are_counted_by_lane_with_the_time_they_have_waited() {
 
 #[test]
 fn what_is_dropped_is_counted_by_reason_for_its_lane_and_its_link() {
-    let mut story = Story::new(2)
-        .client(vec![pause_ms(50), publish("a/b", 4, 300), Step::Ping, Step::Settle]);
+    let mut story = Story::new(2).client(vec![pause_ms(50), publish("a/b", 4, 300), Step::Ping, Step::Settle]);
     story.workload.settings.limits.outbox_bytes_max = 2_000;
     story.network.capacity_bytes_min = 500;
     story.network.capacity_bytes_max = 500;
     let mut system = story.begin();
-    let slow = system.invite(|_| {}, [
-        Act::Subscribe("a/#", SubscribeOptions::default()),
-        Act::Deaf(MS(1_000)),
-        Act::Pause(MS(5_000)),
-    ]);
+    let slow = system.invite(
+        |_| {},
+        [Act::Subscribe("a/#", SubscribeOptions::default()), Act::Deaf(MS(1_000)), Act::Pause(MS(5_000))],
+    );
     system.advance(MS(3_000)).expect("nothing goes wrong");
     let stats = ask(&mut system, "");
     let lost = f64::from(slow.borrow().lost);
@@ -124,7 +130,9 @@ fn a_selector_that_names_a_link_finds_it_among_many() {
     let mut system = story.begin();
     system.advance(MS(300)).expect("nothing goes wrong");
     let all = ask(&mut system, "");
-    let links = |stats: &[Stat]| stats.iter().filter(|stat| stat.name.ends_with(".bytes_in") && stat.name.starts_with("link.")).count();
+    let links = |stats: &[Stat]| {
+        stats.iter().filter(|stat| stat.name.ends_with(".bytes_in") && stat.name.starts_with("link.")).count()
+    };
     assert_eq!(links(&all), 2 * 64, "a bounded number of each shard");
     assert_eq!(sums(&all)["links_left_out"], 201.0 - 128.0);
     let one = system.invite(|_| {}, [Act::Pause(MS(1_000))]);
@@ -142,7 +150,8 @@ fn one_question_of_a_session_is_answered_at_a_time_and_none_is_left_behind() {
     let heard = system.invite(|_| {}, [Act::Both("", "shard."), Act::Stats("broker.")]);
     system.advance(MS(100)).expect("nothing goes wrong");
     let heard = heard.borrow();
-    let refused = heard.answers.iter().filter(|answer| answer.as_ref().is_err_and(|no| no.code() == Some(CloseCode::Limit)));
+    let refused =
+        heard.answers.iter().filter(|answer| answer.as_ref().is_err_and(|no| no.code() == Some(CloseCode::Limit)));
     assert_eq!((heard.answers.len(), refused.count()), (3, 1));
     assert_eq!(system.shards().iter().map(|shard| shard.gatherings()).sum::<usize>(), 0);
 }

@@ -97,7 +97,7 @@ fn the_oldest_frames_go_and_the_subscriber_is_told_before_the_next_one() {
     let report = Lost { topic: 70_000, lane: 4, reason: LossReason::Overflow, first: 0, count: 7 };
     assert_eq!(lost(&sent[0]), Some(report));
     assert_eq!(sent[1..].iter().map(|frame| frame[16]).collect::<Vec<_>>(), [7, 8, 9]);
-    assert_eq!((bench.drops[LossReason::Overflow.index()], bench.pool.held()), (7, 0));
+    assert_eq!((bench.drops[4][LossReason::Overflow.index()], bench.pool.held()), (7, 0));
 }
 
 #[test]

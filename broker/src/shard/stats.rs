@@ -201,7 +201,8 @@ fn list_link(list: &mut List<'_>, conn: &Conn) {
     list.number("queue_bytes", conn.outbox.bytes());
     list.number("stopped", u64::from(conn.is_stopped()));
     list.drops(&conn.outbox.lost());
-    list.histogram("residency_us", conn.residency.as_deref().unwrap_or(&Histogram::default()), false);
+    let none = Histogram::default();
+    list.histogram("residency_us", conn.residency.as_deref().unwrap_or(&none), false);
 }
 
 /// Samples whose names begin with a selector.

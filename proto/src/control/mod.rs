@@ -29,7 +29,8 @@ const SAMPLE_OVERHEAD_BYTES: usize = 4;
 /// Bytes of the fields around the samples.
 const STATS_FIELD_BYTES_MAX: usize = 64;
 
-const _: () = assert!(STATS_PART_BYTES_MAX + STATS_FIELD_BYTES_MAX < CONTROL_BYTES_MAX, "a part fits a control message");
+const _: () =
+    assert!(STATS_PART_BYTES_MAX + STATS_FIELD_BYTES_MAX < CONTROL_BYTES_MAX, "a part fits a control message");
 
 impl Control {
     /// A message that asks for no answer.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 
-use laneway_proto::control::{Answer, Body, Control, Goodbye, Hello, Reject, Welcome};
+use laneway_proto::control::{Answer, Body, Control, Goodbye, Hello, Reject, Stats, Welcome};
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::batch::Messages;
 use laneway_proto::frame::confirm::{self, Confirm};
@@ -51,6 +51,8 @@ pub enum Event {
     Message(Message),
     /// The answer to the control message of this number.
     Answer(u32, Answer),
+    /// A part of the answer to the question for counters of this number.
+    Stats(u32, Stats),
     /// The answer to a PING.
     Pong(Pong),
     /// How far publishes are accepted or delivered.
@@ -358,6 +360,7 @@ impl Peer {
             }
             Some(Body::Reject(reject)) => Event::Reject(reject),
             Some(Body::Result(answer)) => Event::Answer(control.id, answer),
+            Some(Body::Stats(stats)) => Event::Stats(control.id, stats),
             Some(Body::Goodbye(goodbye)) => Event::Goodbye(goodbye),
             other => panic!("a broker does not send {other:?}"),
         };

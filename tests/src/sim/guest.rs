@@ -327,6 +327,11 @@ impl Client for Guest {
     }
 
     fn describe(&self) -> String {
-        format!("guest {}: {} acts left, {} unanswered", self.id, self.acts.len(), self.call.as_ref().map_or(0, |call| call.unanswered))
+        format!(
+            "guest {}: {} acts left, {} unanswered",
+            self.id,
+            self.acts.len(),
+            self.call.as_ref().map_or(0, |call| call.unanswered)
+        )
     }
 }

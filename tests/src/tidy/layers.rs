@@ -7,7 +7,7 @@ use super::Source;
 
 /// The layers of the broker, lowest first. A module imports from the layers before its own.
 pub const LAYERS: &[&[&str]] = &[
-    &["slab", "counters", "descriptors", "intern"],
+    &["slab", "counters", "descriptors", "histogram", "intern"],
     &["pool", "retained", "timers"],
     &["config", "io", "router"],
     &["access", "confirms", "inbox", "mesh", "outbox", "transport"],
