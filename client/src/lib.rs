@@ -37,6 +37,7 @@ mod endpoint;
 mod error;
 mod item;
 mod lane;
+mod level;
 mod message;
 #[cfg(feature = "tokio")]
 mod options;
@@ -52,13 +53,14 @@ mod subscribe_options;
 pub use backoff::Retry;
 pub use endpoint::{Endpoint, TCP_PORT_DEFAULT, UrlError};
 pub use error::{
-    Class, CloseError, ConnectError, FlushError, Lost, OptionsError, PublishError, Reason, RequestError,
-    SubscribeError, TryPublishError,
+    Class, CloseError, ConfirmError, ConnectError, Doubt, FlushError, Lost, OptionsError, PublishError, Reason,
+    RequestError, SubscribeError, TryPublishError,
 };
 pub use item::{Item, LossReport};
 pub use lane::{Lane, UnknownLane};
 pub use laneway_proto::frame::lost::LossReason;
 pub use laneway_proto::lane::policy::{Policy, UnknownPolicy};
+pub use level::{CONFIRM_TIMEOUT_DEFAULT, ConfirmOptions, Confirmed, Level};
 pub use link::{BreakerState, ConnectionEvent, ConnectionState, Degraded, Phase, ReconnectOptions};
 pub use message::Message;
 #[cfg(feature = "tokio")]
@@ -71,7 +73,7 @@ pub use stat::{Stat, StatValue};
 pub use subscribe_options::SubscribeOptions;
 
 #[cfg(feature = "tokio")]
-pub use crate::tokio::{Client, Events, Publisher, Subscription, connect};
+pub use crate::tokio::{Client, Events, Publisher, Receipt, Subscription, connect};
 
 /// The examples of the README, compiled with the documentation.
 #[cfg(all(doctest, feature = "tokio", feature = "blocking"))]

@@ -138,7 +138,7 @@ fn a_mistake_on_the_command_line_is_exit_2_with_a_remedy() {
         ("localhost", &["ping"][..]),
         ("http://localhost", &["ping"]),
         (none, &["pub", "a", "b", "--ttl", "soon"]),
-        (none, &["pub", "a", "b", "--level", "delivered"]),
+        (none, &["pub", "a", "b", "--level", "sent", "--timeout", "2"]),
         (none, &["pub", "a", "b", "--min-receivers", "2"]),
         (none, &["pub", "a/#", "b"]),
         (none, &["pub", "$sys/a", "b"]),

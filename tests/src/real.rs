@@ -123,16 +123,22 @@ impl Launch {
         let config = scratch.file("lanewayd.toml", head + &self.top + &self.config);
         let unix = scratch.path("sock");
         let options = |place: usize| self.listen.get(place).map_or("", String::as_str);
-        let mut command = command_under(&self.under, binaries::lanewayd());
-        command.arg("--config").arg(config);
-        command.args(["--listen", &format!("tcp://127.0.0.1:0{}", options(0))]);
-        command.args(["--listen", &format!("unix://{}{}", unix.display(), options(1))]);
-        command.args(["--shards", &self.shards.to_string(), "--log", self.log]);
+        let command = |port: u16| {
+            let mut command = command_under(&self.under, binaries::lanewayd());
+            command.arg("--config").arg(&config);
+            command.args(["--listen", &format!("tcp://127.0.0.1:{port}{}", options(0))]);
+            command.args(["--listen", &format!("unix://{}{}", unix.display(), options(1))]);
+            command.args(["--shards", &self.shards.to_string(), "--log", self.log]);
+            command
+        };
+        let again = |place: &Place| command(place.port());
+        let command = command(0);
         let mut process = Process::spawn("lanewayd", command);
         let out = process.wait_for_stdout("ready\n");
         let tcp = out.lines().find_map(tcp_address).expect("a line 'listening tcp://...'");
         let descriptors_idle = descriptors(process.pid());
-        RealBroker { process, tcp, unix: Place::Unix(unix), scratch, descriptors_idle }
+        let again = again(&tcp);
+        RealBroker { process, again, tcp, unix: Place::Unix(unix), scratch, descriptors_idle }
     }
 }
 
@@ -158,6 +164,8 @@ fn tcp_address(line: &str) -> Option<Place> {
 #[derive(Debug)]
 pub struct RealBroker {
     process: Process,
+    /// Starts it at the same places.
+    again: Command,
     tcp: Place,
     unix: Place,
     scratch: Scratch,
@@ -178,6 +186,18 @@ impl RealBroker {
     /// Its Unix socket.
     pub const fn unix(&self) -> &Place {
         &self.unix
+    }
+
+    /// Kills it and starts another one at the same places.
+    ///
+    /// # Panics
+    /// If that does not get ready; with what it said.
+    pub fn kill_and_restart(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        // The new one waits for the port in vain while the old one dies.
+        self.process.wait();
+        self.process = Process::spawn_again("lanewayd", &mut self.again);
+        self.process.wait_for_stdout("ready\n");
     }
 
     /// Its process.

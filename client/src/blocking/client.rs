@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use super::driver::{Driven, Driver};
 use super::events::Events;
+use super::receipt::Receipt;
 use super::subscription::Subscription;
 use crate::core::Terms;
 use crate::endpoint::Endpoint;
-use crate::error::{CloseError, ConnectError, FlushError, PublishError, RequestError, SubscribeError, TryPublishError};
+use crate::error::{
+    CloseError, ConfirmError, ConnectError, FlushError, PublishError, RequestError, SubscribeError, TryPublishError,
+};
+use crate::level::{ConfirmOptions, Confirmed};
 use crate::link::ConnectionState;
 use crate::options::ConnectOptions;
 use crate::payload::Payload;
@@ -79,6 +83,35 @@ impl Client {
             self.driven.wait(space);
         }
         Ok(())
+    }
+
+    /// Publishes one message and waits until it has got as far as asked.
+    ///
+    /// ```no_run
+    /// # fn example(client: &laneway_client::blocking::Client) -> Result<(), laneway_client::ConfirmError> {
+    /// use laneway_client::Level;
+    /// let confirmed = client.publish_confirmed("plant/stop", "now", Level::delivered(2))?;
+    /// println!("{} clients have it", confirmed.receivers);
+    /// # Ok(()) }
+    /// ```
+    pub fn publish_confirmed<'a>(
+        &self,
+        topic: &str,
+        payload: impl Into<Payload<'a>>,
+        options: impl Into<ConfirmOptions>,
+    ) -> Result<Confirmed, ConfirmError> {
+        self.driven.wait(self.driven.client().publish_confirmed(topic, payload, options))
+    }
+
+    /// The first half of [`Client::publish_confirmed`]: returns when the message is queued, so that many can be under way.
+    pub fn publish_receipt<'a>(
+        &self,
+        topic: &str,
+        payload: impl Into<Payload<'a>>,
+        options: impl Into<ConfirmOptions>,
+    ) -> Result<Receipt, ConfirmError> {
+        let receipt = self.driven.wait(self.driven.client().publish_receipt(topic, payload, options))?;
+        Ok(Receipt::new(Arc::clone(&self.driven), receipt))
     }
 
     /// Publishes one message if there is room for it now.

@@ -14,8 +14,10 @@
 mod client;
 mod driver;
 mod events;
+mod receipt;
 mod subscription;
 
 pub use client::{Client, connect};
 pub use events::Events;
+pub use receipt::Receipt;
 pub use subscription::{Items, Subscription};

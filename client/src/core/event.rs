@@ -1,11 +1,14 @@
 //! What the owner of a session has to know.
 
+use laneway_proto::frame::confirm::Confirm;
 use laneway_proto::time::Duration;
 
+use super::pending::ConfirmId;
 use super::requests::{Answered, RequestId};
 use super::subscriptions::SubscriptionId;
 use super::terms::Terms;
-use crate::error::Reason;
+use crate::error::{Doubt, Reason};
+use crate::level::Confirmed;
 
 /// Something that happened to a session; from `poll_event`.
 #[derive(Clone, PartialEq, Debug)]
@@ -42,6 +45,13 @@ pub enum Event {
     },
     /// The broker answered a request.
     Answered(RequestId, Answered),
+    /// The broker confirms publishes: for [`Outgoing::on_confirm`](super::Outgoing::on_confirm).
+    Confirm(Confirm),
+    /// What became of a publish whose publisher wanted to know.
+    Settled(ConfirmId, Result<Confirmed, Doubt>),
+    /// A message that was sent again came behind newer ones of its lane and was dropped. The session counts no more; the
+    /// link is to be closed and the session not resumed.
+    Overtaken,
     /// The broker's last message.
     Goodbye(Reason),
 }

@@ -7,11 +7,15 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use laneway_proto::control::{Body, Control, StatsRequest};
 use laneway_proto::error::{DecodeError, PeerFault};
 use laneway_proto::frame::batch;
+use laneway_proto::frame::confirm;
+use laneway_proto::frame::count::COUNT_FRAME_BYTES_MAX;
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::lost;
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::framing::length::{Front, front};
 use laneway_proto::header::{Flags, Header, Kind};
+use laneway_proto::lane::table::LaneTable;
+use laneway_proto::lane::tally::Tally;
 use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES, WIRE_VERSION};
 use laneway_proto::session::handshake::may_become_preface;
 use laneway_proto::session::{Patience, Session, State, Step};
@@ -23,6 +27,7 @@ use super::event::Event;
 use super::inbox::{Inbox, Parcel, lane_of};
 use super::keepalive::{Alarm, Keepalive, KeepaliveOptions, Verdict};
 use super::names::Names;
+use super::repeats::{Fate, Repeats};
 use super::requests::{RequestId, Requests};
 use super::subscriptions::{Settled, SubscriptionId, Subscriptions};
 use super::terms::Terms;
@@ -43,6 +48,10 @@ pub struct ReceiveCounts {
     pub messages_unwanted: u64,
     /// Messages that the broker reported as dropped for this session.
     pub messages_lost: u64,
+    /// Messages that came again and had been taken before.
+    pub messages_repeated: u64,
+    /// Messages that came again behind newer ones, or too late to tell, and were dropped.
+    pub messages_overtaken: u64,
     /// Large messages given up because their rest never came.
     pub messages_given_up: u64,
 }
@@ -67,6 +76,12 @@ pub struct Incoming {
     recovered: bool,
     /// The room the broker is given; `None`: as much as it likes.
     credit: Option<Credit>,
+    /// What the broker is told was received; `None`: it does not want to know, or must not be told any more.
+    tally: Option<Tally>,
+    /// COUNT frames to be sent.
+    counts_due: Vec<u8>,
+    /// Goes on over all links.
+    repeats: Repeats,
 }
 
 /// Consecutive frames of one topic in the chunk being read.
@@ -106,6 +121,9 @@ impl Incoming {
             asked: None,
             recovered: false,
             credit: None,
+            tally: None,
+            counts_due: Vec::new(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -119,6 +137,18 @@ impl Incoming {
     /// The CREDIT frame to be sent, if there is one.
     pub fn poll_credit(&mut self) -> Option<Vec<u8>> {
         self.credit.as_mut()?.poll_frame()
+    }
+
+    /// The COUNT frames to be sent, if there are any; call after [`Incoming::on_bytes`] and [`Incoming::on_timeout`].
+    pub fn poll_count(&mut self) -> Option<Vec<u8>> {
+        (!self.counts_due.is_empty()).then(|| std::mem::take(&mut self.counts_due))
+    }
+
+    fn count_if_due(&mut self, now: Instant) {
+        let Some(tally) = &mut self.tally else { return };
+        if let Some(frame) = tally.poll_transmit(now, &mut [0; COUNT_FRAME_BYTES_MAX]) {
+            self.counts_due.extend_from_slice(frame);
+        }
     }
 
     /// The same half with another watch over silence; `None`: none.
@@ -143,6 +173,8 @@ impl Incoming {
         self.assemblies.give_up_all();
         self.keepalive = fresh.keepalive;
         self.credit = fresh.credit;
+        self.tally = fresh.tally;
+        self.counts_due = fresh.counts_due;
         (self.asked, self.recovered) = (None, false);
         self.events.extend(fresh.events);
         self.subscriptions.request_all()
@@ -188,6 +220,11 @@ impl Incoming {
             let body = &chunk[at + HEADER_BYTES..end];
             let step = self.session.on_frame(&header)?;
             let data = if step == Step::Route { self.on_charged(chunk, &header, body)? } else { Data::Nothing };
+            if matches!(step, Step::Route | Step::Lost)
+                && let Some(tally) = &mut self.tally
+            {
+                tally.on_received(now, header.lane, 1);
+            }
             match (&mut open, data) {
                 (Some(run), Data::Packed(messages)) if run.topic == header.topic && run.lane == header.lane => {
                     run.end = end;
@@ -217,6 +254,7 @@ impl Incoming {
         if let Some(credit) = &mut self.credit {
             credit.on_chunk_end();
         }
+        self.count_if_due(now);
         Ok(())
     }
 
@@ -242,7 +280,7 @@ impl Incoming {
     /// Checks one data frame down to its last byte, so that unpacking it later cannot fail.
     fn on_data(&mut self, chunk: &Bytes, header: &Header, body: &[u8]) -> Result<Data, PeerFault> {
         self.counts.frames += 1;
-        let name = self.names.find(header.topic).ok_or(PeerFault::TopicUndeclared)?;
+        self.names.find(header.topic).ok_or(PeerFault::TopicUndeclared)?;
         if header.kind == Kind::PUB && header.flags.0 == 0 {
             return Ok(Data::Packed(1));
         }
@@ -255,26 +293,60 @@ impl Incoming {
             if extensions.frag.is_some() {
                 return Err(DecodeError::BodyMalformed.into());
             }
-            let mut messages = 0;
+            let mut messages = 0u32;
             for item in batch::Messages::new(payload)? {
                 item?;
                 messages += 1;
             }
-            return Ok(Data::Packed(messages));
+            let taken = self.takes(header, &extensions, messages);
+            return Ok(if taken { Data::Packed(messages as usize) } else { Data::Nothing });
         }
-        let retained = header.flags.has(Flags::RETX) && extensions.xhdr.is_some_and(|xhdr| xhdr.options().retain);
-        let message = |seq, payload| {
-            let (topic, lane) = (name.topic.clone(), lane_of(header));
-            Data::Alone(Message { topic, payload, lane, seq, ts_ns: extensions.ts, retained }, None)
-        };
+        let retained = is_retained(header, &extensions);
         let Some(frag) = extensions.frag else {
-            return Ok(if retained { message(header.seq, chunk.slice_ref(payload)) } else { Data::Packed(1) });
+            if !self.takes(header, &extensions, 1) {
+                return Ok(Data::Nothing);
+            }
+            if !retained {
+                return Ok(Data::Packed(1));
+            }
+            return Ok(self.alone(header, &extensions, chunk.slice_ref(payload)));
         };
         let src = extensions.src.ok_or(PeerFault::FragmentInvalid)?;
         let key = Key { origin: src.origin, topic: header.topic, lane: header.lane };
         let message_bytes_max = self.terms.as_ref().map_or(0, |terms| terms.message_bytes_max);
-        let whole = self.assemblies.on_fragment(key, src, frag, payload, message_bytes_max)?;
-        Ok(whole.map_or(Data::Nothing, |payload| message(src.seq, payload.freeze())))
+        match self.assemblies.on_fragment(key, src, frag, payload, message_bytes_max)? {
+            Some(whole) if self.takes(header, &extensions, 1) => Ok(self.alone(header, &extensions, whole.freeze())),
+            Some(_) | None => Ok(Data::Nothing),
+        }
+    }
+
+    /// A message on its own.
+    fn alone(&self, header: &Header, extensions: &Extensions<'_>, payload: Bytes) -> Data {
+        let Some(name) = self.names.find(header.topic) else { return Data::Nothing };
+        let (topic, lane) = (name.topic.clone(), lane_of(header));
+        let seq = extensions.src.map_or(header.seq, |src| src.seq);
+        let (ts_ns, retained) = (extensions.ts, is_retained(header, extensions));
+        Data::Alone(Message { topic, payload, lane, seq, ts_ns, retained }, None)
+    }
+
+    /// Whether messages are taken; counts those that are not. The broker must not be told that what was overtaken is
+    /// received: the session counts no more.
+    fn takes(&mut self, header: &Header, extensions: &Extensions<'_>, messages: u32) -> bool {
+        // A value that was kept is a message of its own.
+        if is_retained(header, extensions) {
+            return true;
+        }
+        match self.repeats.on_messages(header, extensions, messages) {
+            Fate::Taken => return true,
+            Fate::Repeated => self.counts.messages_repeated += u64::from(messages),
+            Fate::Overtaken => {
+                self.counts.messages_overtaken += u64::from(messages);
+                if self.tally.take().is_some() {
+                    self.events.push_back(Event::Overtaken);
+                }
+            }
+        }
+        false
     }
 
     fn deliver_run(&mut self, chunk: &Bytes, run: Run) {
@@ -332,7 +404,8 @@ impl Incoming {
             }
             Step::Reject(_) => self.counts.frames_rejected += 1,
             Step::Lost => self.on_lost(lost::Lost::decode(header, body)?)?,
-            Step::Route | Step::Skip | Step::Credit | Step::Count | Step::Confirm => {}
+            Step::Confirm => self.events.extend(confirm::decode(body)?.map(Event::Confirm)),
+            Step::Route | Step::Skip | Step::Credit | Step::Count => {}
         }
         Ok(())
     }
@@ -371,6 +444,7 @@ impl Incoming {
                     // It knows no credit and keeps to none.
                     self.credit = None;
                 }
+                self.tally = terms.confirms.then(|| Tally::new(LaneTable::STANDARD.reliable()));
                 self.keepalive = self.keepalive_options.map(|options| Keepalive::new(now, options, &terms));
                 self.terms = Some(terms.clone());
                 self.events.push_back(Event::Welcomed(Box::new(terms)));
@@ -463,13 +537,15 @@ impl Incoming {
     /// When to call [`Incoming::on_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let keepalive = self.keepalive.as_ref().map(Keepalive::poll_timeout);
-        self.session.poll_timeout().into_iter().chain(keepalive).min()
+        let tally = self.tally.as_ref().and_then(Tally::poll_timeout);
+        self.session.poll_timeout().into_iter().chain(keepalive).chain(tally).min()
     }
 
     /// Time has passed. `unconfirmed` says whether [`Outgoing::unconfirmed`](super::Outgoing::unconfirmed) is not 0. An
     /// error means that the broker took too long, or that the link is dead.
     pub fn on_timeout(&mut self, now: Instant, unconfirmed: bool) -> Result<Alarm, Lost> {
         self.session.on_timeout(now).map_err(Lost::Fault)?;
+        self.count_if_due(now);
         match self.keepalive.as_mut().map(|keepalive| keepalive.on_timeout(now, unconfirmed)) {
             // The PONG that the broker still owes, behind whatever else it says, is as good an answer.
             Some(Verdict::Alive(Alarm::Ping)) if self.asked.is_some() => Ok(Alarm::Nothing),
@@ -510,6 +586,11 @@ impl Incoming {
     pub fn counts(&self) -> ReceiveCounts {
         ReceiveCounts { messages_given_up: self.assemblies.given_up(), ..self.counts }
     }
+}
+
+/// Whether this is a topic's last value, from the broker's store.
+fn is_retained(header: &Header, extensions: &Extensions<'_>) -> bool {
+    header.flags.has(Flags::RETX) && extensions.xhdr.is_some_and(|xhdr| xhdr.options().retain)
 }
 
 #[cfg(test)]

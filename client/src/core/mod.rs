@@ -16,6 +16,8 @@ mod keepalive;
 mod names;
 mod options;
 mod outgoing;
+mod pending;
+mod repeats;
 mod requests;
 mod subscriptions;
 mod terms;
@@ -34,12 +36,15 @@ pub use keepalive::{Alarm, DEAD_AFTER_MS_UNSAID, DEAD_AFTER_SPANS, KEEPALIVE_MS_
 pub use names::NAMES_MAX;
 pub use options::{CoreOptions, Identity, SEND_BYTES_MAX_DEFAULT, SEND_MESSAGES_MAX_DEFAULT};
 pub use outgoing::{BATCH_ITEM_BYTES_MAX, Outgoing, WOVEN_BYTES_MIN};
+pub use pending::{CONFIRM_BYTES_MAX, CONFIRMS_PENDING_MAX, ConfirmId, RESEND_MS_FIRST, RESEND_MS_MAX, Settled};
+pub use repeats::ORIGINS_MAX;
 pub use requests::{Answered, REQUESTS_MAX, RequestId};
 pub use subscriptions::SubscriptionId;
 pub use terms::Terms;
 pub use transmit::Transmit;
 
 use crate::error::{Lost, RequestError, SubscribeError, TryPublishError};
+use crate::level::ConfirmOptions;
 use crate::payload::Payload;
 use crate::publish_options::PublishOptions;
 use crate::subscribe_options::SubscribeOptions;
@@ -76,6 +81,16 @@ impl Core {
         }
     }
 
+    /// The same connection over a link that was just established, on which `fresh`, a session of its own, was welcomed.
+    /// `unsent` is what the old link had left. Subscriptions are made again, and publishes that are to be delivered are sent
+    /// again.
+    pub fn adopt(&mut self, now: Instant, unsent: &Transmit, fresh: Self, terms: Terms) {
+        self.outgoing.on_link_down(unsent);
+        self.partial = fresh.partial;
+        let requests = self.incoming.adopt(fresh.incoming);
+        self.outgoing.on_link_up(now, terms, &requests);
+    }
+
     /// The two halves, for an owner that sends and receives in different places. It then hands the terms of
     /// [`Event::Welcomed`] to [`Outgoing::on_welcome`] and answers [`Event::Pinged`] itself.
     pub fn split(self) -> (Outgoing, Incoming) {
@@ -103,6 +118,18 @@ impl Core {
     ) -> Result<(), TryPublishError> {
         let topic = self.outgoing.intern(topic)?;
         self.outgoing.publish(topic, options, &mut payload.into())
+    }
+
+    /// Takes one message as [`Core::publish`] does; [`Event::Settled`] tells whether it got as far as `options` ask.
+    pub fn publish_confirmed<'a>(
+        &mut self,
+        now: Instant,
+        topic: &str,
+        payload: impl Into<Payload<'a>>,
+        options: ConfirmOptions,
+    ) -> Result<ConfirmId, TryPublishError> {
+        let topic = self.outgoing.intern(topic)?;
+        self.outgoing.publish_confirmed(now, topic, options, &mut payload.into())
     }
 
     /// Subscribes to all of `filters` as one; [`Event::Subscribed`] or [`Event::SubscribeRefused`] follows.
@@ -150,8 +177,8 @@ impl Core {
 
     /// Moves what is ready to be sent into `out`; false if there is nothing.
     pub fn poll_transmit(&mut self, out: &mut Transmit) -> bool {
-        if let Some(credit) = self.incoming.poll_credit() {
-            self.outgoing.hot(&credit);
+        for frame in self.incoming.poll_credit().into_iter().chain(self.incoming.poll_count()) {
+            self.outgoing.hot(&frame);
         }
         self.outgoing.poll_transmit(out)
     }
@@ -159,16 +186,22 @@ impl Core {
     /// What happened; call until `None`.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         loop {
+            if let Some((id, settled)) = self.outgoing.poll_settled() {
+                return Some(Event::Settled(id, settled));
+            }
             let event = self.incoming.poll_event()?;
+            if let Event::Confirm(confirm) = event {
+                self.outgoing.on_confirm(confirm);
+                continue;
+            }
             if let Event::Pinged(t0) = event {
                 self.outgoing.pong(now, t0);
                 continue;
             }
-            if let Event::Pong { token, own, .. } = event {
-                self.outgoing.on_pong(token);
-                if own {
-                    continue;
-                }
+            if let Event::Pong { token, own, .. } = event
+                && (self.outgoing.on_pong(token) || own)
+            {
+                continue;
             }
             if let Event::Welcomed(terms) = &event {
                 self.outgoing.on_welcome((**terms).clone());
@@ -194,12 +227,13 @@ impl Core {
 
     /// When to call [`Core::on_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.incoming.poll_timeout()
+        self.incoming.poll_timeout().into_iter().chain(self.outgoing.poll_timeout()).min()
     }
 
     /// Time has passed; a PING may be ready to be sent. An error means that the broker took too long for something, or
     /// was silent for too long: the link is to be closed.
     pub fn on_timeout(&mut self, now: Instant) -> Result<(), Lost> {
+        self.outgoing.on_timeout(now);
         match self.incoming.on_timeout(now, self.outgoing.unconfirmed() > 0) {
             Ok(Alarm::Ping) => self.incoming.on_asked(self.outgoing.ping(now)),
             Ok(Alarm::Nothing | Alarm::Doubtful(_)) => {}

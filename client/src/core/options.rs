@@ -24,7 +24,8 @@ pub struct Identity {
     pub epoch: u64,
     /// Random per attempt to connect.
     pub nonce: u64,
-    /// Random per session; marks fragments so that subscribers can tell publishers apart.
+    /// Random per connection, over all its links; marks fragments, and messages that may come again, so that subscribers
+    /// can tell publishers apart.
     pub origin: u32,
 }
 
@@ -83,7 +84,7 @@ impl CoreOptions {
             nonce: self.identity.nonce,
             network_id: self.network_id.clone(),
             roles: vec!["client".into()],
-            features: feature::BATCH | feature::FRAGMENTS | feature::CREDIT,
+            features: feature::BATCH | feature::FRAGMENTS | feature::CREDIT | feature::CONFIRM,
             limits: Some(limits),
             metadata: self.metadata.clone(),
             clock_ns: now.0,

@@ -20,6 +20,7 @@ use laneway_proto::time::Instant;
 
 use super::interner::{Interner, TopicId};
 use super::options::CoreOptions;
+use super::pending::{Letter, Pending};
 use super::terms::Terms;
 use super::transmit::{Transmit, Untouched};
 use crate::error::{PublishError, TryPublishError};
@@ -34,11 +35,15 @@ pub const WOVEN_BYTES_MIN: usize = 16 * 1024;
 /// Bytes a frame grows by when it turns from PUB into BATCH, the new message not counted.
 const BATCH_TURN_BYTES: usize = batch::BATCH_PREFIX_BYTES + batch::BATCH_ITEM_PREFIX_BYTES;
 
+mod levels;
+
 /// The sending half. Its owner takes what is ready with [`Outgoing::poll_transmit`] whenever the socket is free.
 #[derive(Debug)]
 pub struct Outgoing {
     ready: Transmit,
     ready_messages: usize,
+    /// Of those, the ones that wait for receivers.
+    ready_confirmed: usize,
     /// The last frame in `ready`, as long as it may grow.
     tail: Option<Tail>,
     seq_next: [u32; LANES_MAX],
@@ -49,7 +54,7 @@ pub struct Outgoing {
     bytes_max: usize,
     messages_max: usize,
     ping_last: u64,
-    /// Messages taken, ever.
+    /// Messages taken, ever, but for those that are to be delivered: they have a fate of their own.
     published: u64,
     /// Of those, the first so many were accepted by the broker or have been reported as [`Outgoing::doubted`].
     settled: u64,
@@ -58,6 +63,61 @@ pub struct Outgoing {
     doubted: u64,
     /// Goodbye was said.
     leaving: bool,
+    pending: Pending,
+    /// The unanswered PING behind messages that are to be accepted.
+    asked: Option<u64>,
+    link_is_up: bool,
+    /// What the newest broker takes.
+    shape: Shape,
+    /// How often what is ready was taken.
+    takes: u64,
+    resent: u64,
+}
+
+/// How large frames may be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    frame_bytes_max: usize,
+    fragment_bytes: u32,
+}
+
+impl Shape {
+    const fn of(terms: &Terms) -> Self {
+        Self { frame_bytes_max: terms.frame_bytes_max as usize, fragment_bytes: terms.fragment_bytes }
+    }
+}
+
+/// What stands in front of a message's payload.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    topic: TopicId,
+    options: PublishOptions,
+    seq: u32,
+    /// Sessions that are to receive it before it counts as delivered; 0: nobody wants to know.
+    receivers: u16,
+}
+
+impl Form {
+    fn message_options(&self, is_cut: bool) -> MessageOptions {
+        // SRC alone asks for one session, but not on a fragment.
+        let receivers = (self.receivers > 1 || self.receivers == 1 && is_cut).then_some(self.receivers);
+        MessageOptions { receivers, ..self.options.message_options() }
+    }
+
+    /// SRC is part of it on every fragment anyway.
+    fn header(&self, message_options: MessageOptions, body_bytes: usize) -> Header {
+        let mut flags = Flags::default();
+        let parts = [
+            (self.options.ts_ns.is_some(), Flags::TS),
+            (self.receivers > 0, Flags::SRC),
+            (message_options != MessageOptions::default(), Flags::XHDR),
+        ];
+        for (_, flag) in parts.into_iter().filter(|(given, _)| *given) {
+            flags = flags.with(flag);
+        }
+        let (topic, lane) = (self.topic.wire(), self.options.lane.number());
+        Header { topic, lane, seq: self.seq, flags, ..Header::new(Kind::PUB, body_bytes) }
+    }
 }
 
 /// Unanswered PINGs remembered; beyond it the newest stands for its neighbour, too.
@@ -85,6 +145,7 @@ impl Outgoing {
         let mut outgoing = Self {
             ready: Transmit::default(),
             ready_messages: 0,
+            ready_confirmed: 0,
             tail: None,
             seq_next: [1; LANES_MAX],
             topics: Interner::default(),
@@ -98,6 +159,12 @@ impl Outgoing {
             marks: VecDeque::new(),
             doubted: 0,
             leaving: false,
+            pending: Pending::default(),
+            asked: None,
+            link_is_up: true,
+            shape: Shape::default(),
+            takes: 0,
+            resent: 0,
         };
         outgoing.ready.inline.extend_from_slice(&PREFACE);
         outgoing.control(&Control::new(Body::Hello(options.hello(now))));
@@ -106,11 +173,13 @@ impl Outgoing {
 
     /// The broker agreed: messages may be published from now on.
     pub fn on_welcome(&mut self, terms: Terms) {
+        self.shape = Shape::of(&terms);
         self.terms = Some(terms);
     }
 
     /// The link broke; `unsent` is what its writer has left. Messages of which no byte was sent stay queued, in order;
-    /// those that the broker may or may not have taken are counted as doubted. Publishing goes on within the bounds.
+    /// those that the broker may or may not have taken are counted as doubted, but for those that are to be delivered: they
+    /// are sent again. Publishing goes on within the bounds.
     pub fn on_link_down(&mut self, unsent: &Transmit) {
         let mut kept = Kept::default();
         kept.take_data(unsent);
@@ -119,21 +188,30 @@ impl Outgoing {
         self.doubted += in_doubt;
         self.settled += in_doubt;
         self.marks.clear();
+        self.asked = None;
+        self.link_is_up = false;
+        self.pending.on_link_down(self.settled);
         self.topics.undeclare_all();
         self.ready = Transmit::default();
+        (self.ready_messages, self.ready_confirmed, self.tail) = (0, 0, None);
+        // What was handed to the link went before what was not, on every lane.
+        let handed = |letter: &&Letter| !kept.confirmed.contains(&(letter.options.lane.number(), letter.seq));
+        let again: Vec<Letter> = self.pending.letters().filter(handed).cloned().collect();
+        self.resent += again.len() as u64;
+        self.post_all(&again);
         for topic in &kept.topics {
             if let Some(declaration) = self.topics.declaration(*topic) {
                 declaration.append_frame(&mut self.ready.inline);
             }
         }
-        self.ready_messages = kept.messages;
+        self.ready_messages += kept.messages + kept.confirmed.len();
+        self.ready_confirmed += kept.confirmed.len();
         self.ready.append(kept.frames);
-        self.tail = None;
     }
 
     /// A broker agreed on a new link; `requests` go ahead of what waits. If it allows less than the one before, what
     /// waits was built too large for it and is counted as doubted.
-    pub fn on_link_up(&mut self, terms: Terms, requests: &[Control]) {
+    pub fn on_link_up(&mut self, now: Instant, terms: Terms, requests: &[Control]) {
         let mut ready = Transmit::default();
         for request in requests {
             request.append_frame(&mut ready.inline);
@@ -142,23 +220,30 @@ impl Outgoing {
         if self.terms.as_ref().is_none_or(|before| terms.allow_all_of(before)) {
             ready.append(waiting);
         } else {
-            self.doubted += self.ready_messages as u64;
-            self.settled += self.ready_messages as u64;
-            self.ready_messages = 0;
+            let plain = (self.ready_messages - self.ready_confirmed) as u64;
+            self.doubted += plain;
+            self.settled += plain;
+            self.pending.on_link_down(self.settled);
+            self.pending.doubt_deliveries();
+            (self.ready_messages, self.ready_confirmed) = (0, 0);
             for frame in waiting.untouched().filter(|frame| !is_data(frame)) {
                 ready.inline.extend_from_slice(frame.inline);
             }
         }
         self.ready = ready;
         self.tail = None;
+        self.link_is_up = true;
+        self.shape = Shape::of(&terms);
+        self.pending.on_link_up(now);
         if !self.leaving {
             self.terms = Some(terms);
         }
+        self.ask_what_is_accepted();
     }
 
     /// Messages that were handed to the link and of which the broker has not said yet that it took them.
     pub const fn unconfirmed(&self) -> u64 {
-        self.published - self.ready_messages as u64 - self.settled
+        self.published - (self.ready_messages - self.ready_confirmed) as u64 - self.settled
     }
 
     /// Messages, ever, that a broken link left in doubt: the broker may or may not have taken each of them.
@@ -171,14 +256,21 @@ impl Outgoing {
         self.ready_messages
     }
 
-    /// The broker answered a PING: it has taken everything in front of it.
-    pub fn on_pong(&mut self, token: u64) {
+    /// The broker answered a PING: it has taken everything in front of it. True if this half itself had asked.
+    pub fn on_pong(&mut self, token: u64) -> bool {
         while let Some(&(asked, published)) = self.marks.front()
             && asked <= token
         {
             self.settled = self.settled.max(published);
             self.marks.pop_front();
         }
+        self.pending.on_accepted(self.settled);
+        let own = self.asked == Some(token);
+        if self.asked.is_some_and(|asked| asked <= token) {
+            self.asked = None;
+            self.ask_what_is_accepted();
+        }
+        own
     }
 
     /// Bytes waiting to be taken.
@@ -205,41 +297,61 @@ impl Outgoing {
         options: PublishOptions,
         payload: &mut Payload<'_>,
     ) -> Result<(), TryPublishError> {
-        let bytes = payload.len();
+        let shape = self.room(payload.len())?;
+        let takes_batches = self.terms.as_ref().is_some_and(|terms| terms.takes_batches);
+        let small = takes_batches && payload.len() <= BATCH_ITEM_BYTES_MAX && options.lane.may_batch();
+        let small = small && options.is_plain();
+        if small && self.grow_tail(topic, options, payload.as_slice(), shape.frame_bytes_max) {
+            self.take_number(options.lane.number());
+        } else {
+            self.declare(topic);
+            let seq = self.take_number(options.lane.number());
+            self.tail = small.then(|| self.tail_here(topic, options));
+            self.put(Form { topic, options, seq, receivers: 0 }, payload, shape);
+        }
+        self.ready_messages += 1;
+        self.published += 1;
+        Ok(())
+    }
+
+    /// Whether a message of so many bytes may be taken, and what frames it may travel in.
+    fn room(&self, bytes: usize) -> Result<Shape, TryPublishError> {
         let Some(terms) = &self.terms else {
             return Err(PublishError::NotOpen.into());
         };
         if bytes > terms.message_bytes_max as usize {
             return Err(PublishError::TooLarge { bytes, bytes_max: terms.message_bytes_max }.into());
         }
-        let takes_batches = terms.takes_batches;
-        let (frame_bytes_max, fragment_bytes) = (terms.frame_bytes_max as usize, terms.fragment_bytes);
         let waiting = self.ready.len();
         let fits = waiting + HEADER_BYTES + bytes <= self.bytes_max && self.ready_messages < self.messages_max;
         if waiting > 0 && !fits {
             return Err(TryPublishError::Full);
         }
-        let small = takes_batches && bytes <= BATCH_ITEM_BYTES_MAX && options.lane.may_batch();
-        let small = small && options.is_plain();
-        if !(small && self.grow_tail(topic, options, payload.as_slice(), frame_bytes_max)) {
-            if let Some(declaration) = self.topics.declaration(topic) {
-                self.control(&declaration);
-            }
-            let xhdr_bytes = options.message_options().encode(&mut [0; MESSAGE_OPTIONS_BYTES_MAX]).len();
-            let ts_bytes = if options.ts_ns.is_some() { EXTENSION_BYTES } else { 0 };
-            let head_bytes = HEADER_BYTES + ts_bytes + xhdr_bytes;
-            if head_bytes + bytes <= frame_bytes_max {
-                self.tail = small.then(|| self.tail_here(topic, options));
-                self.whole(topic, options, payload);
-            } else {
-                self.fragments(topic, options, payload, fragment_bytes);
-            }
+        Ok(self.shape)
+    }
+
+    /// The lane's next number.
+    fn take_number(&mut self, lane: u8) -> u32 {
+        let next = &mut self.seq_next[usize::from(lane)];
+        std::mem::replace(next, seq_after(*next, 1))
+    }
+
+    fn declare(&mut self, topic: TopicId) {
+        if let Some(declaration) = self.topics.declaration(topic) {
+            self.control(&declaration);
         }
-        self.ready_messages += 1;
-        self.published += 1;
-        let next = &mut self.seq_next[usize::from(options.lane.number())];
-        *next = seq_after(*next, 1);
-        Ok(())
+    }
+
+    /// One message in as many frames as it needs.
+    fn put(&mut self, form: Form, payload: &mut Payload<'_>, shape: Shape) {
+        let xhdr_bytes = form.message_options(false).encode(&mut [0; MESSAGE_OPTIONS_BYTES_MAX]).len();
+        let ts_bytes = if form.options.ts_ns.is_some() { EXTENSION_BYTES } else { 0 };
+        let src_bytes = if form.receivers > 0 { EXTENSION_BYTES } else { 0 };
+        if HEADER_BYTES + ts_bytes + src_bytes + xhdr_bytes + payload.len() <= shape.frame_bytes_max {
+            self.whole(form, payload);
+        } else {
+            self.fragments(form, payload, shape.fragment_bytes);
+        }
     }
 
     fn tail_here(&self, topic: TopicId, options: PublishOptions) -> Tail {
@@ -268,23 +380,18 @@ impl Outgoing {
         true
     }
 
-    fn header(&self, topic: TopicId, options: PublishOptions, body_bytes: usize) -> Header {
-        let lane = options.lane.number();
-        let seq = self.seq_next[usize::from(lane)];
-        let ts = if options.ts_ns.is_some() { Flags::TS } else { Flags::default() };
-        let xhdr = if options.message_options() == MessageOptions::default() { Flags::default() } else { Flags::XHDR };
-        Header { topic: topic.wire(), lane, seq, flags: ts.with(xhdr), ..Header::new(Kind::PUB, body_bytes) }
-    }
-
     /// One message in one PUB frame.
-    fn whole(&mut self, topic: TopicId, options: PublishOptions, payload: &mut Payload<'_>) {
+    fn whole(&mut self, form: Form, payload: &mut Payload<'_>) {
         let bytes = payload.len();
-        let ts = options.ts_ns.map(u64::to_le_bytes);
+        let ts = form.options.ts_ns.map(u64::to_le_bytes);
         let ts: &[u8] = ts.as_ref().map_or(&[], |ts| ts);
+        let src = Src { origin: self.origin, seq: form.seq }.encode();
+        let src: &[u8] = if form.receivers > 0 { &src } else { &[] };
         let mut block = [0; MESSAGE_OPTIONS_BYTES_MAX];
-        let xhdr = options.message_options().encode(&mut block);
-        let header = self.header(topic, options, ts.len() + xhdr.len() + bytes);
-        for part in [&header.encode()[..], ts, xhdr] {
+        let message_options = form.message_options(false);
+        let xhdr = message_options.encode(&mut block);
+        let header = form.header(message_options, ts.len() + src.len() + xhdr.len() + bytes);
+        for part in [&header.encode()[..], ts, src, xhdr] {
             self.ready.inline.extend_from_slice(part);
         }
         let owned = if bytes >= WOVEN_BYTES_MIN { payload.take_owned() } else { None };
@@ -295,7 +402,7 @@ impl Outgoing {
     }
 
     /// One message in several PUB frames; all carry the message's own number.
-    fn fragments(&mut self, topic: TopicId, options: PublishOptions, payload: &mut Payload<'_>, fragment_bytes: u32) {
+    fn fragments(&mut self, form: Form, payload: &mut Payload<'_>, fragment_bytes: u32) {
         self.tail = None;
         let total_bytes = payload.len() as u32;
         let owned = payload.take_owned();
@@ -303,15 +410,15 @@ impl Outgoing {
             Some(owned) => Source::Woven(owned),
             None => Source::Copied(payload.as_slice()),
         };
-        let flags = Flags::FRAG.with(Flags::SRC);
-        let ts = options.ts_ns.map(u64::to_le_bytes);
+        let ts = form.options.ts_ns.map(u64::to_le_bytes);
         let ts: &[u8] = ts.as_ref().map_or(&[], |ts| ts);
         let mut block = [0; MESSAGE_OPTIONS_BYTES_MAX];
-        let xhdr = options.message_options().encode(&mut block);
+        let message_options = form.message_options(true);
+        let xhdr = message_options.encode(&mut block);
         for (frag, range) in Cutter::new(total_bytes, fragment_bytes).into_iter().flatten() {
             let extension_bytes = ts.len() + 2 * EXTENSION_BYTES + xhdr.len();
-            let plain = self.header(topic, options, extension_bytes + range.len());
-            let header = Header { flags: plain.flags.with(flags), ..plain };
+            let plain = form.header(message_options, extension_bytes + range.len());
+            let header = Header { flags: plain.flags.with(Flags::FRAG).with(Flags::SRC), ..plain };
             let inline = &mut self.ready.inline;
             inline.extend_from_slice(&header.encode());
             inline.extend_from_slice(ts);
@@ -375,7 +482,8 @@ impl Outgoing {
         }
         out.clear();
         std::mem::swap(&mut self.ready, out);
-        self.ready_messages = 0;
+        (self.ready_messages, self.ready_confirmed) = (0, 0);
+        self.takes += 1;
         self.tail = None;
         true
     }
@@ -385,7 +493,10 @@ impl Outgoing {
 #[derive(Default)]
 struct Kept {
     frames: Transmit,
+    /// Messages but for those that are to be delivered.
     messages: usize,
+    /// Those, by lane and number.
+    confirmed: BTreeSet<(u8, u32)>,
     topics: BTreeSet<TopicId>,
 }
 
@@ -399,6 +510,10 @@ impl Kept {
             if let Some(payload) = frame.woven {
                 self.frames.weave(payload.clone());
             }
+            if is_to_be_delivered(&frame) {
+                self.confirmed.insert((frame.header.lane, frame.header.seq));
+                continue;
+            }
             self.messages += match (frame.header.kind, fragment_index(&frame)) {
                 (Kind::BATCH, _) => batch::message_count(&frame.inline[HEADER_BYTES..]).map_or(1, usize::from),
                 (_, None | Some(0)) => 1,
@@ -406,6 +521,11 @@ impl Kept {
             };
         }
     }
+}
+
+fn is_to_be_delivered(frame: &Untouched<'_>) -> bool {
+    let extensions = Extensions::decode(frame.header.flags, &frame.inline[HEADER_BYTES..]);
+    extensions.is_ok_and(|(extensions, _)| extensions.receivers_wanted() > 0)
 }
 
 fn is_data(frame: &Untouched<'_>) -> bool {

@@ -45,6 +45,8 @@ pub struct Terms {
     /// Bytes of each lane that this session may send before the broker has said that it takes more; `None`: the broker
     /// knows no credit, neither its own nor this side's.
     pub lane_credit: Option<[u64; LANES_MAX]>,
+    /// Whether the broker confirms publishes, and counts as receivers who count what they receive.
+    pub confirms: bool,
     /// Whether this session goes on from an earlier link with nothing lost.
     pub resumed: bool,
 }
@@ -72,6 +74,7 @@ impl Terms {
             keepalive_ms: limits.keepalive_ms,
             dead_after_ms: limits.dead_after_ms,
             lane_credit: (welcome.features & feature::CREDIT != 0).then(|| first_totals(&limits.lane_credit)),
+            confirms: welcome.features & feature::CONFIRM != 0,
             resumed: welcome.resumed,
         }
     }
@@ -81,6 +84,7 @@ impl Terms {
         self.takes_batches >= before.takes_batches
             && self.frame_bytes_max >= before.frame_bytes_max
             && self.message_bytes_max >= before.message_bytes_max
+            && self.confirms >= before.confirms
     }
 }
 

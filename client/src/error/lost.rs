@@ -31,6 +31,9 @@ pub enum Lost {
     Silent(Duration),
     /// The broker refused this subscription when it was made again on a new link. Only the subscription has ended.
     Refused(Reason),
+    /// A message that was sent again came behind newer ones and was dropped. This side ended the link so that it does not
+    /// count as received.
+    Overtaken,
     /// No new link came about.
     Unreachable {
         /// Attempts since the link broke.
@@ -52,7 +55,7 @@ impl Lost {
     pub fn class(&self) -> Class {
         match self {
             Self::Closed => Class::Permanent,
-            Self::Ended => Class::Transient,
+            Self::Ended | Self::Overtaken => Class::Transient,
             Self::Io { kind, .. } => Class::of_io(*kind),
             Self::Goodbye(reason) | Self::Refused(reason) => reason.class(),
             // A broker that stopped in the middle of a frame is slow or cut off, not wrong.
@@ -78,6 +81,7 @@ impl Lost {
             | Self::Io { .. }
             | Self::Fault(_)
             | Self::Silent(_)
+            | Self::Overtaken
             | Self::Unreachable { .. } => self.class() == Class::Transient,
         }
     }
@@ -97,6 +101,7 @@ impl fmt::Display for Lost {
             Self::Silent(silence) => {
                 write!(f, "the broker was silent for {:.1} s; check it and the network", silence.as_secs_f64())
             }
+            Self::Overtaken => f.write_str("a message came again behind newer ones and is not received; connect again"),
             Self::Refused(reason) => write!(f, "the broker refused the subscription on the new link: {reason}"),
             Self::Unreachable { attempts, text, .. } => write!(f, "no new link after {attempts} attempts: {text}"),
         }

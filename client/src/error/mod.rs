@@ -7,6 +7,7 @@
 //! | [`Class::Permanent`] | changing a setting or the call |
 //! | [`Class::Protocol`] | upgrading or repairing one side |
 
+mod confirm;
 mod connect;
 mod flush;
 mod lost;
@@ -15,6 +16,7 @@ mod reason;
 mod request;
 mod subscribe;
 
+pub use confirm::{ConfirmError, Doubt};
 pub use connect::{ConnectError, OptionsError};
 pub use flush::{CloseError, FlushError};
 pub use lost::Lost;

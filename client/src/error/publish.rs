@@ -5,6 +5,7 @@ use std::fmt;
 use laneway_proto::topic::TopicError;
 
 use super::{Class, Lost};
+use crate::lane::Lane;
 
 /// Why a message was not taken. None of it was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +27,10 @@ pub enum PublishError {
     },
     /// The handshake is not over yet (only when driving the core directly).
     NotOpen,
+    /// The broker confirms nothing as delivered.
+    NoConfirms,
+    /// The lane may lose messages, so nobody counts who received them.
+    LaneLoses(Lane),
     /// The connection is gone.
     Lost(Lost),
 }
@@ -34,7 +39,7 @@ impl PublishError {
     /// What kind of trouble it is.
     pub fn class(&self) -> Class {
         match self {
-            Self::Topic(_) => Class::Permanent,
+            Self::Topic(_) | Self::NoConfirms | Self::LaneLoses(_) => Class::Permanent,
             Self::TooLarge { .. } | Self::TooManyTopics { .. } => Class::Limit,
             Self::NotOpen => Class::Transient,
             Self::Lost(lost) => lost.class(),
@@ -46,7 +51,11 @@ impl PublishError {
         match self {
             Self::NotOpen => true,
             Self::Lost(lost) => lost.retryable(),
-            Self::Topic(_) | Self::TooLarge { .. } | Self::TooManyTopics { .. } => false,
+            Self::Topic(_)
+            | Self::TooLarge { .. }
+            | Self::TooManyTopics { .. }
+            | Self::NoConfirms
+            | Self::LaneLoses(_) => false,
         }
     }
 }
@@ -63,6 +72,12 @@ impl fmt::Display for PublishError {
                 write!(f, "this session already publishes to {topics_max} topics; use fewer, or another connection")
             }
             Self::NotOpen => f.write_str("the handshake is not over; wait for the welcome"),
+            Self::NoConfirms => {
+                f.write_str("this broker cannot tell what was delivered; upgrade it, or ask for 'accepted'")
+            }
+            Self::LaneLoses(lane) => {
+                write!(f, "lane {lane} may lose messages; use command, event or bulk, or ask for 'accepted'")
+            }
             Self::Lost(lost) => lost.fmt(f),
         }
     }

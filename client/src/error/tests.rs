@@ -60,6 +60,10 @@ fn every_message_says_what_to_do() {
         Lost::Silent(std::time::Duration::from_secs(3)).to_string(),
         FlushError::MaybeDelivered { messages: 3 }.to_string(),
         CloseError::MaybeDelivered { messages: 3 }.to_string(),
+        ConfirmError::MaybeDelivered(Doubt::LinkLost).to_string(),
+        PublishError::NoConfirms.to_string(),
+        PublishError::LaneLoses(crate::lane::Lane::STATE).to_string(),
+        Lost::Overtaken.to_string(),
     ];
     for text in texts {
         assert!(text.contains("; "), "no remedy in: {text}");

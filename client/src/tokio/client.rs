@@ -10,10 +10,14 @@ use tokio::time::timeout;
 
 use super::events::Events;
 use super::publisher::Publisher;
-use super::shared::{Asked, Shared};
+use super::receipt::Receipt;
+use super::shared::{Asked, Pushed, Shared};
 use super::subscription::Subscription;
 use crate::core::{Incoming, RequestId, Terms, TopicId};
-use crate::error::{CloseError, FlushError, Lost, PublishError, RequestError, SubscribeError, TryPublishError};
+use crate::error::{
+    CloseError, ConfirmError, FlushError, Lost, PublishError, RequestError, SubscribeError, TryPublishError,
+};
+use crate::level::{ConfirmOptions, Confirmed};
 use crate::link::ConnectionState;
 use crate::payload::Payload;
 use crate::peer::Peer;
@@ -65,6 +69,23 @@ impl Link {
             space.await;
         }
         Ok(())
+    }
+
+    /// Publishes one message with a level, waiting while there is no room.
+    pub(super) async fn publish_receipt(
+        self: &Arc<Self>,
+        topic: TopicId,
+        options: ConfirmOptions,
+        mut payload: Payload<'_>,
+    ) -> Result<Receipt, ConfirmError> {
+        loop {
+            match self.shared.push_confirmed(topic, options, &mut payload)? {
+                Pushed::Full(space) => space.await,
+                Pushed::Taken(id, verdict) => {
+                    return Ok(Receipt::new(Arc::clone(self), id, verdict, options.timeout));
+                }
+            }
+        }
     }
 
     /// Publishes what the iterator gives until the send queue is full; then says what to wait for before calling again.
@@ -193,6 +214,56 @@ impl Client {
     ) -> Result<(), PublishError> {
         let topic = self.intern(topic)?;
         self.link.publish(topic, options, payload.into()).await
+    }
+
+    /// Publishes one message and waits until it has got as far as asked: the broker has accepted it, or at least so many
+    /// client libraries have received it. Other publishes do not wait for it, on whatever lane. Dropping the future stops
+    /// waiting; what was taken is under way.
+    ///
+    /// A message that is to be delivered is sent again over a new link, to a restarted broker, and, with nothing newer on its
+    /// lane or on an unordered one, as long as too few have received it; who took it drops what comes again.
+    ///
+    /// ```no_run
+    /// # async fn example(client: laneway_client::Client) -> Result<(), laneway_client::ConfirmError> {
+    /// use laneway_client::Level;
+    /// let confirmed = client.publish_confirmed("plant/stop", "now", Level::delivered(2)).await?;
+    /// println!("{} clients have it", confirmed.receivers);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfirmError::MaybeDelivered`] if the level was not reached in time, or cannot be reached any more.
+    pub async fn publish_confirmed<'a>(
+        &self,
+        topic: &str,
+        payload: impl Into<Payload<'a>>,
+        options: impl Into<ConfirmOptions>,
+    ) -> Result<Confirmed, ConfirmError> {
+        self.publish_receipt(topic, payload, options).await?.await
+    }
+
+    /// The first half of [`Client::publish_confirmed`]: returns when the message is queued, with a future of its
+    /// confirmation, so that many can be under way. At [`CONFIRMS_PENDING_MAX`](crate::core::CONFIRMS_PENDING_MAX) on a lane it
+    /// waits until one is settled.
+    ///
+    /// ```no_run
+    /// # async fn example(client: laneway_client::Client) -> Result<(), laneway_client::ConfirmError> {
+    /// use laneway_client::{ConfirmOptions, Lane, Level};
+    /// let options = ConfirmOptions { publish: Lane::BULK.into(), ..Level::delivered(1).into() };
+    /// let first = client.publish_receipt("log/1", "one", options).await?;
+    /// let second = client.publish_receipt("log/1", "two", options).await?;
+    /// first.await?;
+    /// second.await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn publish_receipt<'a>(
+        &self,
+        topic: &str,
+        payload: impl Into<Payload<'a>>,
+        options: impl Into<ConfirmOptions>,
+    ) -> Result<Receipt, ConfirmError> {
+        let topic = self.intern(topic)?;
+        self.link.publish_receipt(topic, options.into(), payload.into()).await
     }
 
     /// Publishes one message if there is room for it now.

@@ -14,6 +14,7 @@ mod dial;
 mod events;
 mod publisher;
 mod queue;
+mod receipt;
 mod receiving;
 mod sending;
 mod shared;
@@ -27,6 +28,7 @@ pub use client::Client;
 pub use dial::connect;
 pub use events::{EVENTS_MAX, Events};
 pub use publisher::Publisher;
+pub use receipt::Receipt;
 pub use receiving::PINGS_MAX;
 pub use subscription::{Items, Subscription};
 

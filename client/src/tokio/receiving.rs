@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use laneway_proto::error::PeerFault;
+use laneway_proto::frame::confirm::Confirm;
 use laneway_proto::time::Instant as Tick;
 use tokio::sync::oneshot;
 
@@ -76,6 +77,10 @@ pub(super) struct Brought {
     /// The last PING that was answered.
     pub(super) ponged: Option<u64>,
     pub(super) goodbye: Option<Reason>,
+    /// The broker's confirmations.
+    pub(super) confirmed: Vec<Confirm>,
+    /// The session counts no more.
+    pub(super) overtaken: bool,
 }
 
 impl Receiving {
@@ -123,8 +128,12 @@ impl Receiving {
                 }
                 Event::Pinged(t0) => brought.pinged.push(t0),
                 Event::Goodbye(reason) => brought.goodbye = Some(reason),
+                Event::Confirm(confirm) => brought.confirmed.push(confirm),
+                Event::Overtaken => brought.overtaken = true,
                 // The handshake is over before this half gets here.
                 Event::Welcomed(_) | Event::Rejected { .. } => {}
+                // The other half's.
+                Event::Settled(..) => {}
             }
         }
         (taken, brought)

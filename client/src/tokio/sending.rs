@@ -1,17 +1,28 @@
 //! The sending half behind its lock, and how it ends.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use laneway_proto::time::Instant as Tick;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
 
-use crate::core::{Outgoing, Transmit};
-use crate::error::{Lost, PublishError};
+use crate::core::{ConfirmId, Outgoing, Transmit};
+use crate::error::{Doubt, Lost, PublishError};
+use crate::level::Confirmed;
+
+/// What became of a publish whose publisher wants to know.
+pub(super) type Verdict = Result<Confirmed, Doubt>;
+
+/// Publishers to be told once the locks are let go.
+pub(super) type Verdicts = Vec<(oneshot::Sender<Verdict>, Verdict)>;
 
 /// What publishers and the writer share.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) outgoing: Outgoing,
+    /// Who waits for which publish; as many as the outgoing half lets wait.
+    waiters: HashMap<ConfirmId, oneshot::Sender<Verdict>>,
     pub(super) writer_sleeps: bool,
     /// Somebody found the queue full and waits.
     pub(super) space_wanted: bool,
@@ -30,8 +41,8 @@ pub(super) struct Sending {
 pub(super) enum Next<'a> {
     /// Writes what it was given; tells those who wait for space, if any.
     Write { space_wanted: bool },
-    /// Sleeps until there is something.
-    Sleep(Notified<'a>),
+    /// Sleeps until there is something, or until that time.
+    Sleep(Notified<'a>, Option<Tick>),
     /// Closes its side: everything was written.
     Finish,
     /// Stops: the link is gone.
@@ -42,6 +53,7 @@ impl Sending {
     pub(super) fn new(outgoing: Outgoing) -> Self {
         Self {
             outgoing,
+            waiters: HashMap::new(),
             writer_sleeps: false,
             space_wanted: false,
             lost: None,
@@ -50,6 +62,40 @@ impl Sending {
             broken: None,
             cut: Arc::default(),
         }
+    }
+
+    /// Gives up publishes whose time is over, and makes ready again what has to be.
+    pub(super) fn watch_the_time(&mut self, now: Tick) {
+        if self.outgoing.poll_timeout().is_some_and(|due| due <= now) {
+            self.outgoing.on_timeout(now);
+        }
+    }
+
+    /// Somebody waits for a publish from now on.
+    pub(super) fn add_waiter(&mut self, id: ConfirmId) -> oneshot::Receiver<Verdict> {
+        let (waiter, verdict) = oneshot::channel();
+        self.waiters.insert(id, waiter);
+        verdict
+    }
+
+    /// Nobody does any more.
+    pub(super) fn remove_waiter(&mut self, id: ConfirmId) {
+        if self.waiters.remove(&id).is_some() {
+            self.outgoing.give_up(id);
+        }
+    }
+
+    /// Whom to tell what.
+    pub(super) fn take_verdicts(&mut self) -> Verdicts {
+        let mut verdicts = Vec::new();
+        while let Some((id, verdict)) = self.outgoing.poll_settled() {
+            verdicts.extend(self.waiters.remove(&id).map(|waiter| (waiter, verdict)));
+        }
+        if let Some(lost) = self.lost.as_ref().filter(|_| !self.finishing) {
+            let rest = self.waiters.drain().map(|(_, waiter)| (waiter, Err(Doubt::Lost(lost.clone()))));
+            verdicts.extend(rest);
+        }
+        verdicts
     }
 
     pub(super) fn check(&self) -> Result<(), PublishError> {
@@ -114,7 +160,8 @@ impl Sending {
         self.finished || !self.finishing
     }
 
-    pub(super) fn next<'a>(&mut self, out: &mut Transmit, work: &'a Notify) -> Next<'a> {
+    pub(super) fn next<'a>(&mut self, now: Tick, out: &mut Transmit, work: &'a Notify) -> Next<'a> {
+        self.watch_the_time(now);
         let useless = self.lost.is_some() && !self.finishing;
         if self.broken.is_some() || useless && self.outgoing.waiting_bytes() > 0 {
             return Next::Stop;
@@ -127,7 +174,7 @@ impl Sending {
         }
         self.writer_sleeps = true;
         // Made under the lock: nobody can put something in and find the writer awake in between.
-        Next::Sleep(work.notified())
+        Next::Sleep(work.notified(), self.outgoing.poll_timeout())
     }
 
     pub(super) const fn on_finished(&mut self) {

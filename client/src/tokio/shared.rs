@@ -22,10 +22,11 @@ use super::events::Hub;
 use super::lock;
 use super::queue::Queue;
 use super::receiving::{Answer, Receiving, Tidings};
-use super::sending::{Next, Sending};
+use super::sending::{Next, Sending, Verdict, Verdicts};
 use super::tasks;
-use crate::core::{Alarm, Answered, Incoming, RequestId, SubscriptionId, Terms, TopicId, Transmit};
+use crate::core::{Alarm, Answered, ConfirmId, Incoming, RequestId, SubscriptionId, Terms, TopicId, Transmit};
 use crate::error::{FlushError, Lost, PublishError, Reason, RequestError, SubscribeError, TryPublishError};
+use crate::level::ConfirmOptions;
 use crate::link::{ConnectionEvent, Degraded};
 use crate::options::ConnectOptions;
 use crate::payload::Payload;
@@ -65,6 +66,14 @@ pub(super) struct Agreed {
     pub(super) remote: Arc<Peer>,
 }
 
+/// What became of an attempt to publish with a level.
+pub(super) enum Pushed<'a> {
+    /// It is under way; its verdict comes.
+    Taken(ConfirmId, oneshot::Receiver<Verdict>),
+    /// There is no room; this says when to try again.
+    Full(Notified<'a>),
+}
+
 /// A subscription that the broker has not answered yet.
 pub(super) struct Asked {
     pub(super) id: SubscriptionId,
@@ -78,6 +87,8 @@ pub(super) enum Ended {
     Fault(PeerFault),
     /// The broker said its last word.
     Goodbye(Reason),
+    /// The session counts no more.
+    Overtaken,
 }
 
 /// Tells, when it is dropped with the last task, that the connection is over.
@@ -137,7 +148,7 @@ impl Shared {
         self.clock.now()
     }
 
-    fn when(&self, tick: Tick) -> Instant {
+    pub(super) fn when(&self, tick: Tick) -> Instant {
         self.clock.when(tick)
     }
 
@@ -189,6 +200,60 @@ impl Shared {
             }
             Err(TryPublishError::Refused(error)) => Err(error),
         }
+    }
+
+    /// Takes one message whose publisher wants to know what becomes of it, or says what to wait for before trying again.
+    pub(super) fn push_confirmed(
+        &self,
+        topic: TopicId,
+        options: ConfirmOptions,
+        payload: &mut Payload<'_>,
+    ) -> Result<Pushed<'_>, PublishError> {
+        let mut sending = lock(&self.sending);
+        sending.check()?;
+        match sending.outgoing.publish_confirmed(self.now(), topic, options, payload) {
+            Ok(id) => {
+                let verdict = sending.add_waiter(id);
+                self.wake_writer(sending);
+                Ok(Pushed::Taken(id, verdict))
+            }
+            Err(TryPublishError::Full) => {
+                sending.space_wanted = true;
+                let space = self.space.notified();
+                self.wake_writer(sending);
+                Ok(Pushed::Full(space))
+            }
+            Err(TryPublishError::Refused(error)) => Err(error),
+        }
+    }
+
+    /// Nobody waits for this publish any more.
+    pub(super) fn give_up(&self, id: ConfirmId) {
+        let mut sending = lock(&self.sending);
+        sending.remove_waiter(id);
+        self.wake_writer(sending);
+        self.space.notify_waiters();
+    }
+
+    /// Somebody's time is over: tells whom that concerns.
+    pub(super) fn watch_the_time(&self) {
+        let mut sending = lock(&self.sending);
+        sending.watch_the_time(self.now());
+        let verdicts = sending.take_verdicts();
+        self.wake_writer(sending);
+        self.tell(verdicts);
+    }
+
+    /// Tells publishers what became of their messages; what waits no more has made room.
+    fn tell(&self, verdicts: Verdicts) {
+        if verdicts.is_empty() {
+            return;
+        }
+        for (waiter, verdict) in verdicts {
+            // Whoever asked may have stopped waiting.
+            let _ = waiter.send(verdict);
+        }
+        self.space.notify_waiters();
     }
 
     fn wake_writer(&self, mut sending: MutexGuard<'_, Sending>) {
@@ -284,7 +349,11 @@ impl Shared {
 
     /// What the writer does next; what it is to write is moved into `out`.
     pub(super) fn next_transmit(&self, out: &mut Transmit) -> Next<'_> {
-        let next = lock(&self.sending).next(out, &self.work);
+        let mut sending = lock(&self.sending);
+        let next = sending.next(self.now(), out, &self.work);
+        let verdicts = sending.take_verdicts();
+        drop(sending);
+        self.tell(verdicts);
         if let Next::Write { space_wanted: true } = next {
             self.space.notify_waiters();
         }
@@ -314,15 +383,20 @@ impl Shared {
         let deadline = receiving.incoming.poll_timeout();
         let recovered = receiving.incoming.take_recovered();
         let credit = receiving.incoming.poll_credit();
+        let count = receiving.incoming.poll_count();
         drop(receiving);
         tidings.tell();
         if recovered {
             self.hub.doubt(ConnectionEvent::Recovered);
         }
-        if !brought.pinged.is_empty() || brought.ponged.is_some() || credit.is_some() {
+        let heard = !brought.pinged.is_empty() || brought.ponged.is_some() || !brought.confirmed.is_empty();
+        if heard || credit.is_some() || count.is_some() {
             let mut sending = lock(&self.sending);
-            if let Some(credit) = credit {
-                sending.outgoing.hot(&credit);
+            for frame in credit.into_iter().chain(count) {
+                sending.outgoing.hot(&frame);
+            }
+            for confirm in brought.confirmed {
+                sending.outgoing.on_confirm(confirm);
             }
             if let Some(token) = brought.ponged {
                 sending.outgoing.on_pong(token);
@@ -330,11 +404,14 @@ impl Shared {
             for t0 in brought.pinged {
                 sending.outgoing.pong(now, t0);
             }
+            let verdicts = sending.take_verdicts();
             self.wake_writer(sending);
+            self.tell(verdicts);
         }
         taken.map_err(Ended::Fault)?;
         match brought.goodbye {
             Some(reason) => Err(Ended::Goodbye(reason)),
+            None if brought.overtaken => Err(Ended::Overtaken),
             None => Ok(deadline.map(|tick| self.when(tick))),
         }
     }
@@ -345,17 +422,22 @@ impl Shared {
         let mut receiving = lock(&self.receiving);
         let mut sending = lock(&self.sending);
         let unconfirmed = sending.outgoing.unconfirmed() > 0;
-        match receiving.incoming.on_timeout(now, unconfirmed)? {
-            Alarm::Ping => {
-                receiving.incoming.on_asked(sending.outgoing.ping(now));
-                self.wake_writer(sending);
-            }
-            Alarm::Doubtful(silence) => {
-                drop(sending);
-                let reason = Degraded::Silent(Duration::from_nanos(silence.0));
-                self.hub.doubt(ConnectionEvent::Degraded { reason });
-            }
-            Alarm::Nothing => {}
+        let alarm = receiving.incoming.on_timeout(now, unconfirmed)?;
+        let count = receiving.incoming.poll_count();
+        if let Some(count) = &count {
+            sending.outgoing.hot(count);
+        }
+        if alarm == Alarm::Ping {
+            receiving.incoming.on_asked(sending.outgoing.ping(now));
+        }
+        if count.is_some() || alarm == Alarm::Ping {
+            self.wake_writer(sending);
+        } else {
+            drop(sending);
+        }
+        if let Alarm::Doubtful(silence) = alarm {
+            let reason = Degraded::Silent(Duration::from_nanos(silence.0));
+            self.hub.doubt(ConnectionEvent::Degraded { reason });
         }
         Ok(receiving.incoming.poll_timeout().map(|tick| self.when(tick)))
     }
@@ -388,7 +470,9 @@ impl Shared {
         sending.writer_sleeps = false;
         sending.space_wanted = false;
         let waiters = receiving.on_link_down();
+        let verdicts = sending.take_verdicts();
         drop((sending, receiving));
+        self.tell(verdicts);
         self.hub.link_lost();
         self.hub.in_doubt(doubted);
         // Whoever waited for them looks at what is in doubt, and asks again.
@@ -405,10 +489,12 @@ impl Shared {
         let requests = receiving.incoming.adopt(incoming);
         let mut sending = lock(&self.sending);
         let doubted = sending.outgoing.doubted();
-        sending.outgoing.on_link_up(Terms::clone(&agreed.terms), &requests);
+        sending.outgoing.on_link_up(self.now(), Terms::clone(&agreed.terms), &requests);
         let doubted = sending.outgoing.doubted() - doubted;
         sending.mend();
+        let verdicts = sending.take_verdicts();
         drop((sending, receiving));
+        self.tell(verdicts);
         self.hub.in_doubt(doubted);
         let terms = Arc::clone(&agreed.terms);
         let before = std::mem::replace(&mut *lock(&self.agreed), agreed);
@@ -441,7 +527,11 @@ impl Shared {
             bereaved.tell(&lost);
             self.hub.over(lost.clone());
         }
-        lock(&self.sending).lose(lost, finish);
+        let mut sending = lock(&self.sending);
+        sending.lose(lost, finish);
+        let verdicts = sending.take_verdicts();
+        drop(sending);
+        self.tell(verdicts);
         self.space.notify_waiters();
         self.ended.notify_waiters();
         self.work.notify_one();

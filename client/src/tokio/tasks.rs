@@ -101,7 +101,10 @@ async fn write<W: AsyncWrite + Unpin>(shared: Arc<Shared>, mut sink: W, cut: Arc
                 }
                 None => break false,
             },
-            Next::Sleep(work) => work.await,
+            Next::Sleep(work, None) => work.await,
+            Next::Sleep(work, Some(until)) => {
+                race(work, sleep_until(shared.when(until))).await;
+            }
             Next::Finish => {
                 // The peer may be gone already; everything was written either way.
                 let _ = sink.shutdown().await;
@@ -138,6 +141,10 @@ async fn read<R: AsyncRead + Unpin>(shared: Arc<Shared>, mut source: R, mut buff
             }
             Err(Ended::Goodbye(reason)) => {
                 shared.on_link_lost(Lost::Goodbye(reason));
+                break;
+            }
+            Err(Ended::Overtaken) => {
+                shared.on_link_lost(Lost::Overtaken);
                 break;
             }
         };

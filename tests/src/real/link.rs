@@ -26,6 +26,14 @@ impl Place {
     pub fn url(&self) -> String {
         self.to_string()
     }
+
+    /// Its port; 0 if it has none.
+    pub const fn port(&self) -> u16 {
+        match self {
+            Self::Tcp(address) => address.port(),
+            Self::Unix(_) => 0,
+        }
+    }
 }
 
 impl fmt::Display for Place {

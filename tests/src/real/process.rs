@@ -95,7 +95,13 @@ impl Process {
 
     /// The same with an input.
     pub fn spawn_with_input(name: &str, mut command: Command, input: impl Into<Stdio>) -> Self {
-        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input);
+        Self::spawn_again(name, &mut command)
+    }
+
+    /// Starts a command that may have been started before, with pipes for its output and the input it was given.
+    pub fn spawn_again(name: &str, command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let stdout = child.stdout.take().map(Listener::new);
         let stderr = child.stderr.take().map(Listener::new);
@@ -105,6 +111,11 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits for its end, whatever it is.
+    pub fn wait(&mut self) {
+        self.child.wait().expect("a child can be waited for");
     }
 
     /// Takes its standard input, if it was started with a pipe for it.

@@ -24,8 +24,11 @@ Examples:
   laneway pub lamp/1 on --retain                  the broker keeps it for who subscribes later
   laneway pub load/test --size 1024 --repeat 100000
   laneway pub clock/tick tock --repeat 60 --rate 1
+  laneway pub plant/stop now --level delivered --min-receivers 2 --timeout 5
 
-It returns when the broker has accepted everything.";
+It returns when the broker has accepted everything. With --level delivered it returns when at least N subscribers'
+client libraries have received every message, and prints the fewest that received one; a message that too few have
+when its time is over is maybe delivered, and the exit code is 1.";
 
 const SUB_EXAMPLES: &str = "\
 Filters are MQTT's: '+' stands for one level, '#' at the end for the rest. Quote them.
@@ -105,7 +108,7 @@ pub(crate) struct Publish {
     /// Lane: command, event, state, stream, bulk or 1 to 15
     #[arg(long, value_name = "LANE", default_value_t = Lane::COMMAND)]
     pub(crate) lane: Lane,
-    /// When a message counts as published: written to the socket, or accepted by the broker
+    /// When a message counts as published: written to the socket, accepted by the broker, or received by subscribers
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Accepted)]
     pub(crate) level: Level,
     /// Ask the broker to keep it as the topic's last value; an empty message deletes that value
@@ -114,9 +117,12 @@ pub(crate) struct Publish {
     /// Drop it, and report it lost, if it still waits at the broker after this many milliseconds; 0: never
     #[arg(long, value_name = "MS")]
     pub(crate) ttl: Option<u32>,
-    /// Not in this version
-    #[arg(long, value_name = "N", hide = true)]
-    pub(crate) min_receivers: Option<String>,
+    /// With --level delivered: how many subscribers must have received each message [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) min_receivers: Option<u16>,
+    /// With --level delivered: how long each message may take for that [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// When a message counts as published.
@@ -126,8 +132,7 @@ pub(crate) enum Level {
     Sent,
     /// Accepted by the broker
     Accepted,
-    /// Received by subscribers (not in this version)
-    #[value(hide = true)]
+    /// Received by as many subscribers as --min-receivers says, on a reliable lane
     Delivered,
 }
 
@@ -248,6 +253,8 @@ mod tests {
             "laneway sub t --lane 0",
             "laneway sub t --policy newest",
             "laneway pub t --level maybe",
+            "laneway pub t --level delivered --min-receivers 0",
+            "laneway pub t --level delivered --timeout soon",
             "laneway sub",
             "laneway sub t --count 0",
             "laneway --wait never ping",

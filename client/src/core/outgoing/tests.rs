@@ -306,7 +306,7 @@ fn when_a_link_breaks_after_any_byte_each_message_is_doubted_or_sent_again_but_n
         outgoing.on_link_down(&on_the_way);
         let (doubted, waiting) = (outgoing.doubted(), outgoing.waiting_messages() as u64);
         assert_eq!((doubted + waiting, outgoing.unconfirmed()), (6, 0), "cut after {cuts} bytes");
-        outgoing.on_link_up(welcome(Limits::default(), feature::BATCH), &[]);
+        outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[]);
         let again = frames(&taken(&mut outgoing));
         assert_eq!(messages_declared_first(&again), waiting, "cut after {cuts} bytes");
         assert_eq!(again.iter().filter(|(header, _)| header.kind == Kind::PING).count(), 0, "nobody waits for it");
@@ -351,7 +351,7 @@ fn what_is_published_without_a_link_waits_within_the_bounds_and_goes_behind_the_
     }
     assert_eq!(try_publish(&mut outgoing, "a", Lane::COMMAND, b"4"), Err(TryPublishError::Full));
     let request = Control::answer(9, CloseCode::Normal, "in front");
-    outgoing.on_link_up(welcome(Limits::default(), feature::BATCH), &[request]);
+    outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[request]);
     let sent = frames(&taken(&mut outgoing));
     let kinds: Vec<Kind> = sent.iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [Kind::CTRL, Kind::CTRL, Kind::BATCH]);
@@ -366,7 +366,7 @@ fn a_broker_that_takes_less_than_the_one_before_is_not_sent_what_was_built_for_t
     publish(&mut outgoing, "a", Lane::COMMAND, b"1");
     publish(&mut outgoing, "a", Lane::COMMAND, b"2");
     outgoing.ping(Instant(5));
-    outgoing.on_link_up(welcome(Limits::default(), 0), &[]);
+    outgoing.on_link_up(Instant(9), welcome(Limits::default(), 0), &[]);
     let kinds: Vec<Kind> = frames(&taken(&mut outgoing)).iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [Kind::CTRL, Kind::PING], "the declaration and the question stay");
     assert_eq!((outgoing.doubted(), outgoing.unconfirmed()), (2, 0));
@@ -378,7 +378,7 @@ fn a_goodbye_is_the_end_on_any_link() {
     outgoing.on_link_down(&Transmit::default());
     publish(&mut outgoing, "a", Lane::COMMAND, b"1");
     outgoing.goodbye(CloseCode::Normal, "");
-    outgoing.on_link_up(welcome(Limits::default(), feature::BATCH), &[]);
+    outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[]);
     let kinds: Vec<Kind> = frames(&taken(&mut outgoing)).iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [Kind::CTRL, Kind::PUB, Kind::CTRL]);
     assert_eq!(outgoing.intern("a").err(), Some(PublishError::NotOpen));
