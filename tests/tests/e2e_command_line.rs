@@ -243,7 +243,7 @@ fn wrong_usage_exits_with_2_before_anything_is_dialled() {
         (&["pub", "$SYS/x", "x"], "$SYS"),
         (&["pub", "a", "x", "--lines"], "--lines"),
         (&["pub", "a", "x", "--lane", "16"], "--lane"),
-        (&["pub", "a", "x", "--level", "delivered"], "--level"),
+        (&["pub", "a", "x", "--level", "certain"], "--level"),
         (&["pub", "a", "x", "--ttl", "soon"], "--ttl"),
         (&["sub"], "FILTER"),
         (&["sub", "a/#/b"], "a/#/b"),

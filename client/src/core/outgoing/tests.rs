@@ -72,7 +72,7 @@ fn a_session_begins_with_preface_and_hello_and_publishes_nothing_before_the_welc
     };
     assert_eq!((hello.version_min, hello.version_max, hello.node_id), (1, 1, vec![7; 16]));
     assert_eq!((hello.epoch, hello.nonce), (1, 2));
-    assert_eq!(hello.features, feature::BATCH | feature::FRAGMENTS | feature::CREDIT);
+    assert_eq!(hello.features, feature::BATCH | feature::FRAGMENTS | feature::CREDIT | feature::CONFIRM);
 }
 
 #[test]
