@@ -126,10 +126,10 @@ where
 }
 
 fn refusal(error: ConfirmError) -> Failure {
-    match error {
-        ConfirmError::Refused(PublishError::LaneLoses(_)) => Failure::Usage(error.to_string()),
-        other => Failure::failed(other),
+    if let ConfirmError::Refused(PublishError::LaneLoses(_)) = error {
+        return Failure::Usage(error.to_string());
     }
+    Failure::failed(error)
 }
 
 /// Messages under way whose confirmations are waited for, oldest first.

@@ -52,10 +52,8 @@ fn table(out: &mut Vec<u8>, stats: &[Stat]) -> io::Result<()> {
     let numbers = stats.iter().zip(&values).filter(|(stat, _)| stat.number().is_some());
     let width = numbers.map(|(_, value)| value.len()).max().unwrap_or(0);
     for (stat, value) in stats.iter().zip(&values) {
-        match stat.value {
-            StatValue::Number(_) => writeln!(out, "{:names$}  {value:>width$}", stat.name)?,
-            _ => writeln!(out, "{:names$}  {value}", stat.name)?,
-        }
+        let width = if stat.number().is_some() { width } else { 0 };
+        writeln!(out, "{:names$}  {value:>width$}", stat.name)?;
     }
     Ok(())
 }
@@ -66,9 +64,10 @@ fn json(out: &mut Vec<u8>, stats: &[Stat]) -> io::Result<()> {
         out.extend_from_slice(if place == 0 { b"{" } else { b",\n " });
         serde_json::to_writer(&mut *out, &stat.name)?;
         out.extend_from_slice(b": ");
-        match &stat.value {
-            StatValue::Number(_) => out.extend_from_slice(value(&stat.value).as_bytes()),
-            text => serde_json::to_writer(&mut *out, &text.to_string())?,
+        if stat.number().is_some() {
+            out.extend_from_slice(value(&stat.value).as_bytes());
+        } else {
+            serde_json::to_writer(&mut *out, &stat.value.to_string())?;
         }
     }
     out.extend_from_slice(if stats.is_empty() { b"{}\n" } else { b"}\n" });
@@ -77,11 +76,11 @@ fn json(out: &mut Vec<u8>, stats: &[Stat]) -> io::Result<()> {
 
 /// Whole numbers whole, others with three decimals.
 fn value(value: &StatValue) -> String {
-    match value {
-        StatValue::Number(number) if number.fract() == 0.0 && number.abs() <= WHOLE_MAX => format!("{number:.0}"),
-        StatValue::Number(number) if number.is_finite() => format!("{number:.3}"),
-        StatValue::Number(_) => "0".into(),
-        text => text.to_string(),
+    let StatValue::Number(number) = value else { return value.to_string() };
+    match number {
+        _ if !number.is_finite() => "0".into(),
+        _ if number.fract() == 0.0 && number.abs() <= WHOLE_MAX => format!("{number:.0}"),
+        _ => format!("{number:.3}"),
     }
 }
 
