@@ -126,6 +126,20 @@ impl Confirms {
         (count > 0).then(|| encode(&entries[..count], out))
     }
 
+    /// What was told may have been lost with a link: the publisher is told again how far everything is.
+    pub fn tell_again(&mut self) {
+        for (lane, place) in (0u16..).zip(&mut self.lanes) {
+            if place.accepted != 0 {
+                self.accepted_news |= 1 << lane;
+                self.due.get_or_insert(Instant(0));
+            }
+            if let Some(deliveries) = &mut place.deliveries {
+                deliveries.tell_again();
+                self.delivered_news |= 1 << lane;
+            }
+        }
+    }
+
     /// When [`Self::poll_transmit`] has something that is due.
     pub const fn poll_timeout(&self) -> Option<Instant> {
         self.due

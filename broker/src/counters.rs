@@ -63,6 +63,18 @@ pub struct Counters {
     pub welcomed: u64,
     /// Sessions refused with REJECT.
     pub rejected: u64,
+    /// Sessions whose link broke, and that waited to be resumed.
+    pub sessions_parked: u64,
+    /// Sessions that went on over a new link.
+    pub sessions_resumed: u64,
+    /// Sessions that nobody resumed in time.
+    pub sessions_expired: u64,
+    /// Sessions that ended before their time because as many as may wait for a link did.
+    pub sessions_evicted: u64,
+    /// Clients that asked for a session that was over or somebody else's, and were given a new one.
+    pub resumes_refused: u64,
+    /// Frames of reliable lanes that were sent again over a new link.
+    pub frames_resent: u64,
     /// Connections ended, by [`CloseReason::index`].
     pub closed: [u64; CloseReason::COUNT],
     /// Bytes received.
@@ -164,9 +176,10 @@ impl Counters {
     }
 
     /// Everything that is one number for the whole shard, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 32] {
+    pub const fn named(&self) -> [(&'static str, u64); 38] {
         named!(self; besides closed messages_in messages_out dropped;
             accepted refused_at_once accept_paused options_refused welcomed rejected
+            sessions_parked sessions_resumed sessions_expired sessions_evicted resumes_refused frames_resent
             bytes_in frames_in runs confirms_asked confirms_uncounted turns
             sends bytes_out runs_shared runs_copied runs_crossed runs_unrouted
             retained_refused retained_expired retained_replayed frames_rejected control_malformed frames_split

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crossbeam_queue::ArrayQueue;
-use laneway_proto::control::Sample;
+use laneway_proto::control::{Hello, Sample};
 use laneway_proto::error::CloseCode;
 use laneway_proto::limits::FRAME_BYTES_MAX;
 
@@ -39,6 +39,19 @@ pub struct Handover {
     pub listener: ListenerId,
     /// Set if the session has to be refused: too many connections.
     pub refused: Option<CloseCode>,
+}
+
+/// A connection whose client asks for a session of the receiver, on its way there. Its preface and HELLO were read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub handover: Handover,
+    /// The shard that it was counted for.
+    pub from: u8,
+    /// Its HELLO, which was found to be in order.
+    pub hello: Hello,
+    /// What arrived behind that.
+    pub unread: Vec<u8>,
 }
 
 /// What one shard tells another.
@@ -103,6 +116,13 @@ pub enum Envelope {
     },
     /// A connection to own from now on.
     Connection(Handover),
+    /// A connection that goes on with a session of yours.
+    Arrival(Box<Arrival>),
+    /// A connection that was counted for another shard is the sender's from now on.
+    Moved {
+        /// That shard.
+        from: u8,
+    },
     /// A connection that was handed over has ended.
     Left {
         /// Where it had connected.

@@ -88,6 +88,9 @@ pub const KEYS: &[Key] = &[
     number("limits.linger_ms_max", 0, 60_000, |s| &mut s.limits.linger_ms_max),
     number("limits.drain_ms_max", 0, HOUR_MS, |s| &mut s.limits.drain_ms_max),
     number("limits.confirms_pending_max", 2, MIB, |s| &mut s.limits.confirms_pending_max),
+    number("limits.resume_grace_ms", 0, HOUR_MS, |s| &mut s.limits.resume_grace_ms),
+    number("limits.resume_bytes_max", 64 * 1024, 1024 * MIB, |s| &mut s.limits.resume_bytes_max),
+    number("limits.resume_sessions_max", 0, MIB, |s| &mut s.limits.resume_sessions_max),
     number("pools.ingress_buffer_bytes", 1_024, 64 * 1024, |s| &mut s.pools.shape.ingress_buffer_bytes),
     Key {
         name: "pools.ingress_buffers",

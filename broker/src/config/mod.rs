@@ -51,6 +51,12 @@ pub struct Limits {
     pub drain_ms_max: u32,
     /// Publishes of one session and lane that may wait to be confirmed as delivered; further ones are not counted.
     pub confirms_pending_max: u32,
+    /// How long a session whose link broke waits to be resumed; 0: not at all, and nobody is told that it could.
+    pub resume_grace_ms: u32,
+    /// Bytes that were sent to one session and are kept until it has counted them; then nothing more is sent to it.
+    pub resume_bytes_max: u32,
+    /// Sessions without a link, in each shard; beyond it the one that was to end first is ended.
+    pub resume_sessions_max: u32,
 }
 
 impl Limits {
@@ -159,6 +165,9 @@ impl Default for Settings {
                 linger_ms_max: 1_000,
                 drain_ms_max: 5_000,
                 confirms_pending_max: 16_384,
+                resume_grace_ms: limits::RESUME_GRACE_MS_DEFAULT,
+                resume_bytes_max: 8 * 1024 * 1024,
+                resume_sessions_max: 1_024,
             },
             lanes: LaneTable::STANDARD,
             pools: Pools {

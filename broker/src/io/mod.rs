@@ -194,6 +194,10 @@ pub trait Io {
     /// Ends the connection in both directions; what is in flight ends soon.
     fn shutdown(&mut self, socket: Socket);
 
+    /// This door has no more to do with the socket: another connection or shard goes on with it. Called only when nothing
+    /// is in flight on it.
+    fn release(&mut self, socket: Socket);
+
     /// Gives the socket back to the system.
     fn close(&mut self, socket: Socket);
 

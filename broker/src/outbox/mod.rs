@@ -114,6 +114,8 @@ pub struct Outbox {
     paused_until: Option<Instant>,
     /// Leaves behind everything else.
     last: Vec<u8>,
+    /// There is no link: what the broker itself says is for nobody.
+    no_link: bool,
 }
 
 impl Outbox {
@@ -163,7 +165,9 @@ impl Outbox {
 
     /// Appends what the broker itself says: it leaves before all frames that wait for their turn.
     pub fn push_control(&mut self, bytes: &[u8], pool: &mut Pool) {
-        self.wire.push_copy(bytes, pool);
+        if !self.no_link {
+            self.wire.push_copy(bytes, pool);
+        }
     }
 
     /// Says what leaves behind everything that is queued.
@@ -175,6 +179,17 @@ impl Outbox {
     pub fn set_credit(&mut self, totals: &[u64]) {
         let first = |lane| totals.get(lane).copied().unwrap_or(LANE_CREDIT_BYTES_DEFAULT);
         self.credit = Some(Box::new(std::array::from_fn(|lane| CreditSender::new(first(lane)))));
+    }
+
+    /// The session goes on over a new link: on lanes that are not `reliable` (a bit each) the peer's room begins anew with
+    /// `totals`, as what was under way is gone.
+    pub fn renew_credit(&mut self, totals: &[u64], reliable: u16) {
+        let first = |lane| totals.get(lane).copied().unwrap_or(LANE_CREDIT_BYTES_DEFAULT);
+        for (lane, sender) in self.credit.iter_mut().flat_map(|credit| credit.iter_mut()).enumerate() {
+            if reliable & 1 << lane == 0 {
+                *sender = CreditSender::new(first(lane));
+            }
+        }
     }
 
     /// The peer has room for `total` bytes of `lane` since the session began. True if that is more than before.
@@ -371,6 +386,7 @@ impl Outbox {
     /// The link is gone, and what had its place on it; what is kept goes again once the session is resumed.
     pub fn on_link_lost(&mut self, pool: &mut Pool) {
         self.wire.clear(pool);
+        self.no_link = true;
         if let Some(kept) = &mut self.kept {
             kept.on_link_lost();
         }
@@ -395,6 +411,7 @@ impl Outbox {
             Some(kept) => kept.on_resume(totals, pool)?,
             None => 0,
         };
+        self.no_link = false;
         self.set_all_ready();
         Ok(again)
     }

@@ -152,6 +152,12 @@ impl<I: Io> Shard<I> {
         self.accepting.listeners[usize::from(listener.0)].0 -= 1;
     }
 
+    /// A connection went from one shard to another, after its session.
+    pub(super) fn on_moved(&mut self, from: u8, to: u8) {
+        self.accepting.load[usize::from(from)] -= 1;
+        self.accepting.load[usize::from(to)] += 1;
+    }
+
     pub(super) fn on_accept_ended(&mut self, listener: ListenerId, error: Option<Errno>) {
         if self.accepting.closed {
             return;

@@ -5,9 +5,10 @@ use laneway_proto::error::CloseCode;
 use laneway_proto::time::{Duration, Instant};
 
 use super::{Drain, Shard};
+use crate::conn::lasting::LinkState;
 use crate::conn::{Closing, Receiving};
 use crate::counters::CloseReason;
-use crate::io::{Io, Receive};
+use crate::io::{Io, ListenerId, Receive};
 use crate::mesh::Envelope;
 use crate::router::Subscriber;
 use crate::slab::Key;
@@ -43,8 +44,18 @@ impl<I: Io> Shard<I> {
         if conn.closing.is_some() {
             return;
         }
+        if goodbye.is_none() && self.drain.is_none() && conn.outlives(reason) {
+            self.cut_link(key, reason);
+            return;
+        }
+        if matches!(conn.lasting.as_ref().map(|lasting| lasting.link), Some(LinkState::Away(_))) {
+            self.counters.on_closed(reason);
+            self.end_away(key);
+            return;
+        }
         self.tell_confirms(key, true);
         let Some(conn) = self.conns.at_mut(key) else { return };
+        conn.moving = None;
         conn.closing = Some(Closing { reason, until, finished_sending: false });
         conn.session.on_closing();
         if reason != CloseReason::Ours(CloseCode::Shutdown) {
@@ -53,7 +64,7 @@ impl<I: Io> Shard<I> {
         if conn.is_deaf() {
             conn.inbox.clear(self.io.pool_mut());
         }
-        self.forget_interest(key);
+        self.end_session(key);
         if let (Some(goodbye), Some(conn)) = (goodbye, self.conns.at_mut(key)) {
             conn.outbox.push_last(&goodbye.to_frame());
             self.mark_dirty(key);
@@ -66,7 +77,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn abort(&mut self, key: Key, reason: CloseReason) {
         self.begin_close(key, reason, None);
         let now = self.now();
-        let Some(conn) = self.conns.at_mut(key) else { return };
+        let Some(conn) = self.conns.at_mut(key).filter(|conn| !conn.is_away()) else { return };
         conn.outbox.clear(self.io.pool_mut());
         let Some(closing) = &mut conn.closing else { return };
         closing.until = now;
@@ -76,8 +87,9 @@ impl<I: Io> Shard<I> {
         self.progress_close(key);
     }
 
-    /// Takes the peer's subscriptions and its hold on publishers away.
-    fn forget_interest(&mut self, key: Key) {
+    /// The session is over for good: nobody can resume it. Takes its subscriptions and its hold on publishers away.
+    pub(super) fn end_session(&mut self, key: Key) {
+        self.forget_lasting(key);
         let Some(conn) = self.conns.at_mut(key) else { return };
         let filters = std::mem::take(&mut conn.filters);
         conn.outbox.take_unblocked(true, &mut self.unblocked);
@@ -138,11 +150,15 @@ impl<I: Io> Shard<I> {
         } else {
             self.counters.logs_suppressed += 1;
         }
-        let refused = conn.refused.is_some();
+        self.tell_left(conn.listener, conn.refused.is_some());
+    }
+
+    /// A connection of this shard is closed.
+    pub(super) fn tell_left(&mut self, listener: ListenerId, refused: bool) {
         if self.mesh.shard() == 0 {
-            self.on_left(0, conn.listener, refused);
+            self.on_left(0, listener, refused);
         } else {
-            self.mesh.post(0, Envelope::Left { listener: conn.listener, refused });
+            self.mesh.post(0, Envelope::Left { listener, refused });
         }
     }
 }

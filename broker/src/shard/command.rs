@@ -49,7 +49,7 @@ impl<I: Io> Shard<I> {
             return conn.session.on_malformed_control(now);
         };
         match (conn.session.state(), body) {
-            (State::Hello, Some(Body::Hello(hello))) => self.on_hello(key, &hello),
+            (State::Hello, Some(Body::Hello(hello))) => self.on_hello(key, hello),
             (State::Preface | State::Hello, _) => Err(PeerFault::DataBeforeWelcome),
             (State::Closing, _) => Ok(()),
             (State::Open, Some(Body::DeclareTopics(topics))) => self.on_declare(key, id, &topics),
@@ -88,19 +88,26 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn on_hello(&mut self, key: Key, hello: &Hello) -> Result<(), PeerFault> {
+    fn on_hello(&mut self, key: Key, hello: Hello) -> Result<(), PeerFault> {
         let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
-        match judge(hello, &self.settings, conn) {
-            Ok(()) => conn.session.on_agreed()?,
-            Err(refusal) => {
-                self.reject(key, refusal);
-                return Ok(());
-            }
+        if let Err(refusal) = judge(&hello, &self.settings, conn) {
+            self.reject(key, refusal);
+            return Ok(());
         }
-        if hello.features & (feature::CONFIRM | feature::RESUME) != 0 {
-            conn.outbox.count_frames();
+        if self.shard_of_resume(&hello).is_some() {
+            self.begin_move(key, hello);
+            return Ok(());
         }
+        self.counters.resumes_refused += u64::from(hello.resume.is_some());
+        self.open_session(key, &hello)
+    }
+
+    /// A connection whose HELLO is in order begins a session of its own.
+    pub(super) fn open_session(&mut self, key: Key, hello: &Hello) -> Result<(), PeerFault> {
+        let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
+        conn.session.on_agreed()?;
         if hello.features & feature::CONFIRM != 0 {
+            conn.outbox.count_frames();
             let pending_max = self.settings.limits.confirms_pending_max;
             conn.confirms = Some(Box::new(Confirms::new(self.settings.lanes.reliable(), pending_max)));
         }
@@ -113,8 +120,17 @@ impl<I: Io> Shard<I> {
         let session = self.sessions_made << 8 | u32::from(self.mesh.shard());
         conn.number = session;
         conn.node_id = hello.node_id.as_slice().try_into().unwrap_or_default();
+        self.make_lasting(key, hello);
+        let welcome = self.welcome(hello, session, false);
+        self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());
+        Ok(())
+    }
+
+    /// What a client is told of its session.
+    pub(super) fn welcome(&self, hello: &Hello, session: u32, resumed: bool) -> Welcome {
         let limits = &self.settings.limits;
-        let welcome = Welcome {
+        let resume = if limits.resume_grace_ms > 0 { feature::RESUME } else { 0 };
+        Welcome {
             version: u32::from(WIRE_VERSION),
             session,
             epoch: self.identity.epoch,
@@ -126,15 +142,15 @@ impl<I: Io> Shard<I> {
                 frag_size: FRAGMENT_BYTES_STREAM as u32,
                 max_topics: limits.session_topics_max,
                 max_subs: limits.session_subscriptions_max,
+                resume_grace_ms: limits.resume_grace_ms,
                 ..Limits::default()
             }),
             clock_ns: self.now().0,
+            resumed,
             network_id: self.settings.network_id.clone(),
-            features: feature::BATCH | feature::FRAGMENTS | feature::CREDIT | feature::CONFIRM,
+            features: feature::BATCH | feature::FRAGMENTS | feature::CREDIT | feature::CONFIRM | resume,
             ..Welcome::default()
-        };
-        self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());
-        Ok(())
+        }
     }
 
     fn reject(&mut self, key: Key, refusal: Refusal) {
@@ -176,12 +192,13 @@ impl<I: Io> Shard<I> {
 
     fn on_subscribe(&mut self, key: Key, id: u32, subscribe: &Subscribe) {
         let subscriptions_max = self.settings.limits.session_subscriptions_max as usize;
-        let Some(conn) = self.conns.at(key) else { return };
         if let Err((code, text)) = subscribe.subs.iter().try_for_each(check_sub) {
             self.answer(key, id, code, text);
             return;
         }
-        if conn.filters.len() + subscribe.subs.len() > subscriptions_max {
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        let repeated = conn.lasting.as_mut().is_some_and(|lasting| lasting.is_repeated(id));
+        if !repeated && conn.filters.len() + subscribe.subs.len() > subscriptions_max {
             let text = "too many subscriptions; use wildcards, or raise limits.session_subscriptions_max";
             self.answer(key, id, CloseCode::Limit, text);
             return;
@@ -193,6 +210,9 @@ impl<I: Io> Shard<I> {
         let subscriber = Subscriber::Local(key.slot);
         for sub in &subscribe.subs {
             let filter: Arc<str> = sub.pattern.as_str().into();
+            if repeated && self.conns.at(key).is_some_and(|conn| conn.filters.contains(&filter)) {
+                continue;
+            }
             let is_new = if sub.retained {
                 retained.push(Arc::clone(&filter));
                 self.router.subscribe_later(&filter, subscriber, options_of(sub))
@@ -206,7 +226,8 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
-        if left == 0 && !retained.is_empty() {
+        if left == 0 && (repeated || !retained.is_empty()) {
+            // Its first request may be under way still.
             // Every value that any shard accepted before now is in this shard's store when all have answered.
             for shard in self.mesh.others() {
                 self.mesh.post(shard, Envelope::Ask { ticket });

@@ -4,8 +4,9 @@
 //! to each subscriber; a count that passes the mark is one receipt, which goes to the publisher's shard.
 
 use laneway_proto::error::PeerFault;
+use laneway_proto::frame::confirm;
 use laneway_proto::frame::confirm::{CONFIRM_FRAME_BYTES_MAX, Level};
-use laneway_proto::frame::{confirm, count};
+use laneway_proto::frame::count::{self, LaneTotal};
 use laneway_proto::lane::sequencer::forward;
 
 use super::Shard;
@@ -44,15 +45,21 @@ impl<I: Io> Shard<I> {
 
     /// A peer says what it has received.
     pub(super) fn on_count(&mut self, key: Key, body: &[u8]) -> Result<(), PeerFault> {
-        let mut received = std::mem::take(&mut self.received);
-        let mut counted = Ok(());
-        for total in count::decode(body)? {
+        for LaneTotal { lane, total } in count::decode(body)? {
+            self.take_count(key, lane, total)?;
             let Some(conn) = self.conns.at_mut(key) else { break };
-            counted = conn.outbox.take_received(total.lane, total.total, &mut received);
-            if counted.is_err() {
-                break;
+            if conn.outbox.on_count(lane, total, self.io.pool_mut())? {
+                self.mark_dirty(key);
             }
         }
+        Ok(())
+    }
+
+    /// A peer has received so many frames of a lane: whoever published what was in them is told.
+    pub(super) fn take_count(&mut self, key: Key, lane: u8, total: u64) -> Result<(), PeerFault> {
+        let mut received = std::mem::take(&mut self.received);
+        let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
+        let counted = conn.outbox.take_received(lane, total, &mut received);
         for Mark { publisher: Feeder { shard, key: publisher }, lane, ticket } in received.drain(..) {
             let receipt = Receipt { publisher, lane, ticket };
             if shard == self.mesh.shard() {
@@ -100,8 +107,14 @@ impl<I: Io> Shard<I> {
     /// Tells publishers their news, once a turn.
     pub(super) fn flush_confirms(&mut self) {
         while let Some(key) = self.confirming.pop() {
-            if let Some(confirms) = self.conns.at_mut(key).and_then(|conn| conn.confirms.as_mut()) {
+            let Some(conn) = self.conns.at_mut(key) else { continue };
+            let away = conn.is_away();
+            if let Some(confirms) = &mut conn.confirms {
                 confirms.listed = false;
+            }
+            if away {
+                // It is told when it is back.
+                continue;
             }
             self.tell_confirms(key, false);
         }

@@ -57,6 +57,8 @@ impl<I: Io> Shard<I> {
             Envelope::StatsTold { ticket, samples } => self.on_stats_told(ticket, samples),
             Envelope::Connection(handover) if self.drain.is_some() => self.io.close(handover.socket),
             Envelope::Connection(handover) => self.own(handover),
+            Envelope::Arrival(arrival) => self.on_arrival(*arrival),
+            Envelope::Moved { from: before } => self.on_moved(before, from),
             Envelope::Left { listener, refused } => self.on_left(from, listener, refused),
             Envelope::Drained => self.on_drained(from),
         }

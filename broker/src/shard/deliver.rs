@@ -138,6 +138,8 @@ impl<I: Io> Shard<I> {
             let Some(conn) = conns.slot_mut(target.slot) else { continue };
             let service = service_of(&target.options, info.lane, info.ttl_ms, settings);
             let lanes = &settings.lanes;
+            // Nobody knows when it comes back.
+            let all = Frames { share: share && !conn.is_away(), ..all };
             let overflow = if service.lane != info.lane || needs_whole(service.policy) {
                 let frames = Frames { whole: gather(gathered, body, service.lane, pool), ..all };
                 let frames = match service.lane == info.lane {

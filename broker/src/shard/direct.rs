@@ -27,18 +27,26 @@ impl<I: Io> Shard<I> {
         // The publisher's own connection is not looked at again: it may be the subscriber's, too.
         let topics = std::mem::take(&mut conn.topics);
         let mut confirms = conn.confirms.take();
+        let mut lasting = conn.lasting.take();
         let now = self.now();
         let (mut taken, mut confirms_due) = (0, false);
         while taken < piece.len {
             let rest = Piece { start: piece.start + taken, len: piece.len - taken, ..piece };
             let Some((front, run)) = self.pass_direct(key, &topics, rest) else { break };
             taken += run.bytes as u32;
+            if let Some(lasting) = &mut lasting {
+                lasting.tally.on_received(now, front.lane, run.frames);
+                lasting.tally.on_bytes(run.bytes as u32);
+            }
             if let Some(confirms) = &mut confirms {
                 confirms_due |= confirms.on_accepted(now, front.lane, run.seq_through);
             }
         }
         if let Some(conn) = self.conns.at_mut(key) {
-            (conn.topics, conn.confirms) = (topics, confirms);
+            (conn.topics, conn.confirms, conn.lasting) = (topics, confirms, lasting);
+            if taken > 0 && conn.lasting.is_some() {
+                self.list_counts(key);
+            }
         }
         if confirms_due {
             self.arm_timer(key);
@@ -60,6 +68,9 @@ impl<I: Io> Shard<I> {
             return None;
         }
         let conn = conns.slot_mut(slot)?;
+        if conn.is_away() {
+            return None;
+        }
         let service = service_of(&options, front.lane, 0, settings);
         if service.policy != Policy::Block || service.lane != front.lane || conn.closing.is_some() {
             return None;

@@ -39,7 +39,7 @@ impl<I: Io> Shard<I> {
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.dirty = false;
         self.residency.follow(now, conn);
-        if conn.outbox.in_flight() {
+        if conn.outbox.in_flight() || conn.is_away() {
             return;
         }
         let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
@@ -73,11 +73,19 @@ impl<I: Io> Shard<I> {
             }
             // The outbox was dropped while the send was in flight.
             Ok(_) => conn.outbox.on_send_failed(),
+            Err(_) if conn.is_away() => conn.outbox.on_send_failed(),
             Err(_) => {
                 conn.outbox.on_send_failed();
                 self.abort(key, CloseReason::ConnectionFailed);
                 return;
             }
+        }
+        if conn.is_away() {
+            self.progress_cut(key);
+            return;
+        }
+        if conn.moving.is_some() {
+            self.movers.push(key);
         }
         let more = !conn.outbox.is_empty() || conn.outbox.poll_timeout().is_some();
         let replays = conn.replay.is_some();

@@ -2,7 +2,8 @@
 //!
 //! Each step is a file: `accept`, `receive`, `direct` (the shortest way), `deliver`, `keep` (last values), `cross` (mail from
 //! other shards), `command` (control messages), `confirm` (what publishers are told), `stats` (what is counted, for who
-//! asks), `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`, `drain`; `residency` measures.
+//! asks), `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`, `drain`; `residency` measures;
+//! `resume` keeps sessions over the breaks of their links.
 
 mod accept;
 mod close;
@@ -16,11 +17,12 @@ mod flush;
 mod keep;
 mod receive;
 mod residency;
+mod resume;
 mod stats;
 mod tick;
 mod turns;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -141,6 +143,14 @@ pub struct Shard<I: Io> {
     /// Questions for counters that other shards have not answered yet.
     gatherings: HashMap<u64, Gathering>,
     sessions_made: u32,
+    /// Sessions that outlive their links, by number.
+    lasting: HashMap<u32, Key>,
+    /// Those that have none, by when they end.
+    away: BTreeSet<(Instant, Key)>,
+    /// Peers to tell what was received of them.
+    counting: Vec<Key>,
+    /// Connections that may be ready to go to their sessions.
+    movers: Vec<Key>,
     /// Memory for frames across buffers, reused.
     #[allow(clippy::vec_box, reason = "a connection holds one by its box, so that idle connections stay small")]
     partials: Vec<Box<Partial>>,
@@ -187,6 +197,10 @@ impl<I: Io> Shard<I> {
             ticket_last: 0,
             gatherings: HashMap::new(),
             sessions_made: 0,
+            lasting: HashMap::new(),
+            away: BTreeSet::new(),
+            counting: Vec::new(),
+            movers: Vec::new(),
             partials: Vec::new(),
             log_budget: close::LogBudget::default(),
         }
@@ -216,7 +230,9 @@ impl<I: Io> Shard<I> {
         self.replay();
         self.resume_publishers();
         self.feed_waiting();
+        self.move_connections();
         self.flush_confirms();
+        self.flush_counts();
         self.flush();
         self.send_chunks_home();
         self.post_receipts();
@@ -259,6 +275,11 @@ impl<I: Io> Shard<I> {
         self.tickets.len()
     }
 
+    /// Sessions that have no link and wait for one.
+    pub fn sessions_away(&self) -> usize {
+        self.away.len()
+    }
+
     /// Questions for counters that wait for other shards.
     pub fn gatherings(&self) -> usize {
         self.gatherings.len()
@@ -274,7 +295,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn bound_wait(&self, asked: Wait) -> Wait {
-        let has_more = !self.resumable.is_empty() || !self.replaying.is_empty();
+        let has_more = !self.resumable.is_empty() || !self.replaying.is_empty() || !self.movers.is_empty();
         if asked == Wait::No || has_more || !self.mesh.prepare_sleep() {
             return Wait::No;
         }

@@ -8,7 +8,7 @@ use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::framing::length::{self, Front};
 use laneway_proto::framing::run;
-use laneway_proto::header::{Flags, Header};
+use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES};
 use laneway_proto::session::handshake::{self, PREFACE};
 use laneway_proto::session::{State, Step};
@@ -247,8 +247,12 @@ impl<I: Io> Shard<I> {
         match flow {
             Flow::Passed => {
                 conn.inbox.stalled = None;
+                let lasts = conn.lasting.is_some();
                 if conn.confirms.is_some() {
                     self.note_accepted(key, &info);
+                }
+                if lasts {
+                    self.note_received(key, info.lane, info.frames, info.bytes);
                 }
                 Progress::Taken(info.bytes)
             }
@@ -332,6 +336,7 @@ impl<I: Io> Shard<I> {
         if flow == Flow::Passed {
             self.recycle_partial(key);
             self.note_accepted(key, &info);
+            self.note_received(key, info.lane, info.frames, info.bytes);
         }
         flow
     }
@@ -389,9 +394,17 @@ impl<I: Io> Shard<I> {
                 let body = &hot[HEADER_BYTES..len];
                 if step == Step::Count { self.on_count(key, body) } else { self.on_given_up(key, body) }
             }
-            Step::Pong | Step::Skip | Step::Lost => Ok(()),
+            Step::Pong | Step::Skip => Ok(()),
+            Step::Lost => {
+                self.note_received(key, header.lane, 1, u32::from(header.len));
+                Ok(())
+            }
             Step::Reject(_) => {
                 self.counters.frames_rejected += 1;
+                // Its sender has counted it.
+                if header.kind.is_data() || header.kind == Kind::LOST {
+                    self.note_received(key, header.lane, 1, u32::from(header.len));
+                }
                 Ok(())
             }
             Step::Route => unreachable!("a frame of {} bytes that is routed never gets here", header.len),

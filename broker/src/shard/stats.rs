@@ -35,7 +35,7 @@ const ASKER_BYTES_MAX: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Gathering {
     /// Who asked.
-    key: Key,
+    pub(super) key: Key,
     /// The message to answer.
     id: u32,
     /// Answers still to come.

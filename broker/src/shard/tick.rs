@@ -5,6 +5,7 @@ use laneway_proto::time::{Duration, Instant};
 
 use super::{Shard, listener_of};
 use crate::conn::Conn;
+use crate::conn::lasting::LinkState;
 use crate::counters::CloseReason;
 use crate::io::Io;
 use crate::slab::Key;
@@ -27,6 +28,13 @@ impl<I: Io> Shard<I> {
             // We are the ones who do not read: its incomplete frame is not its fault.
             conn.session.on_partial(now, false);
         }
+        if let Some(until) = away_until(conn)
+            && until <= now
+        {
+            self.expire(key);
+            return;
+        }
+        let count_is_due = count_deadline(conn).is_some_and(|at| at <= now);
         let report_is_due = conn.outbox.poll_timeout().is_some_and(|at| at <= now);
         let confirm_is_due = confirm_deadline(conn).is_some_and(|at| at <= now);
         if let Some(closing) = conn.closing {
@@ -42,6 +50,9 @@ impl<I: Io> Shard<I> {
         }
         if report_is_due {
             self.mark_dirty(key);
+        }
+        if count_is_due {
+            self.list_counts(key);
         }
         if confirm_is_due {
             self.list_confirms(key);
@@ -68,7 +79,9 @@ impl<I: Io> Shard<I> {
         };
         // The same of what it is told.
         let confirm = confirm_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
-        let Some(earliest) = deadlines.into_iter().chain([confirm]).flatten().min() else { return };
+        let count = count_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
+        let more = [confirm, count, away_until(conn)];
+        let Some(earliest) = deadlines.into_iter().chain(more).flatten().min() else { return };
         if conn.timer_at.is_none_or(|set| earliest < set) {
             conn.timer_at = Some(earliest);
             self.timers.set(earliest, key);
@@ -76,8 +89,22 @@ impl<I: Io> Shard<I> {
     }
 }
 
+/// When the session ends unless it is resumed.
+fn away_until(conn: &Conn) -> Option<Instant> {
+    match conn.lasting.as_ref()?.link {
+        LinkState::Away(until) => Some(until),
+        LinkState::Up | LinkState::Cut => None,
+    }
+}
+
+fn count_deadline(conn: &Conn) -> Option<Instant> {
+    let lasting = conn.lasting.as_ref().filter(|lasting| lasting.link == LinkState::Up)?;
+    lasting.tally.poll_timeout()
+}
+
 fn confirm_deadline(conn: &Conn) -> Option<Instant> {
-    conn.confirms.as_ref().and_then(|confirms| confirms.poll_timeout())
+    let confirms = conn.confirms.as_ref().filter(|_| !conn.is_away())?;
+    confirms.poll_timeout()
 }
 
 fn block_deadline(conn: &Conn, block_ms_max: u32) -> Option<Instant> {

@@ -17,6 +17,14 @@ impl<I: Io> Shard<I> {
     /// Starts receiving if that is what the connection's state wants, or moves its end along.
     pub(super) fn receive_again(&mut self, key: Key) {
         let Some(conn) = self.conns.at_mut(key) else { return };
+        if conn.is_away() {
+            self.progress_cut(key);
+            return;
+        }
+        if conn.moving.is_some() && conn.closing.is_none() {
+            self.movers.push(key);
+            return;
+        }
         let hears = conn.outbox.hears_credit();
         let listens = hears && conn.ended.is_none() && !conn.outbox.is_empty();
         if conn.closing.is_some() && !listens {

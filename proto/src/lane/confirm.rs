@@ -52,13 +52,23 @@ pub struct Deliveries<S> {
     delivered: u32,
     /// The fewest receivers since the last word.
     receivers: u16,
+    /// The same of the last word.
+    told: u16,
     news: bool,
 }
 
 impl<S: AsRef<[Delivery]> + AsMut<[Delivery]>> Deliveries<S> {
     /// Nothing waits yet.
     pub const fn new(places: S) -> Self {
-        Self { ring: Ring::new(places), ticket: 1, newest: 0, delivered: 0, receivers: u16::MAX, news: false }
+        Self {
+            ring: Ring::new(places),
+            ticket: 1,
+            newest: 0,
+            delivered: 0,
+            receivers: u16::MAX,
+            told: u16::MAX,
+            news: false,
+        }
     }
 
     /// Messages `first` to `through`, which are to be received by `wanted` sessions, are about to be routed. Returns the
@@ -120,13 +130,16 @@ impl<S: AsRef<[Delivery]> + AsMut<[Delivery]>> Deliveries<S> {
             return None;
         }
         let delivered = Delivered { seq_through: self.delivered, receivers: self.receivers };
-        (self.news, self.receivers) = (false, u16::MAX);
+        (self.news, self.told, self.receivers) = (false, self.receivers, u16::MAX);
         Some(delivered)
     }
 
     /// What was told may have been lost on the way: there is news as soon as anything is delivered.
     pub const fn tell_again(&mut self) {
         self.news = self.delivered != 0;
+        if self.told < self.receivers {
+            self.receivers = self.told;
+        }
     }
 
     /// Entries that wait.

@@ -6,6 +6,10 @@ use crate::frame::count::{self, COUNT_FRAME_BYTES_MAX, LaneTotal};
 use crate::limits::{COUNT_FRAMES_MAX, COUNT_MS_MAX, HOT_ENTRIES_MAX, LANES_MAX};
 use crate::time::{Duration, Instant};
 
+/// Bytes after which a peer is told sooner than it has to be. A sender that keeps what is not counted then needs not much
+/// more than that, however long its frames are.
+pub const COUNT_BYTES: u32 = 256 * 1024;
+
 /// The receiving side of a session that counts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Tally {
@@ -16,6 +20,8 @@ pub struct Tally {
     untold: u16,
     /// Frames that the peer has not been told of.
     untold_frames: u32,
+    /// Bytes of them, where the owner says.
+    untold_bytes: u32,
     /// When it has to be told.
     due: Option<Instant>,
 }
@@ -23,7 +29,7 @@ pub struct Tally {
 impl Tally {
     /// Nothing received yet; `lanes` has a bit for each reliable lane that carries data.
     pub const fn new(lanes: u16) -> Self {
-        Self { totals: [0; LANES_MAX], lanes: lanes & !1, untold: 0, untold_frames: 0, due: None }
+        Self { totals: [0; LANES_MAX], lanes: lanes & !1, untold: 0, untold_frames: 0, untold_bytes: 0, due: None }
     }
 
     /// `frames` data or LOST frames of `lane` were received; those of lanes that are not counted are not.
@@ -38,10 +44,19 @@ impl Tally {
         self.due.get_or_insert(now + Duration::from_millis(COUNT_MS_MAX));
     }
 
-    /// The COUNT to send now, if one is due: after [`COUNT_MS_MAX`] or [`COUNT_FRAMES_MAX`], whichever comes first. Asked
-    /// once for each read, it is sent at most so often.
+    /// What was received had so many bytes: after [`COUNT_BYTES`] the peer is told, so that it need not keep much more.
+    pub fn on_bytes(&mut self, bytes: u32) {
+        if self.untold != 0 {
+            self.untold_bytes = self.untold_bytes.saturating_add(bytes);
+        }
+    }
+
+    /// The COUNT to send now, if one is due: after [`COUNT_MS_MAX`], [`COUNT_FRAMES_MAX`] or [`COUNT_BYTES`], whichever comes
+    /// first. Asked once for each read, it is sent at most so often.
     pub fn poll_transmit<'a>(&mut self, now: Instant, out: &'a mut [u8; COUNT_FRAME_BYTES_MAX]) -> Option<&'a [u8]> {
-        let due = self.due.is_some_and(|due| due <= now) || self.untold_frames >= COUNT_FRAMES_MAX;
+        let due = self.due.is_some_and(|due| due <= now)
+            || self.untold_frames >= COUNT_FRAMES_MAX
+            || self.untold_bytes >= COUNT_BYTES;
         if !due || self.untold == 0 {
             return None;
         }
@@ -64,6 +79,7 @@ impl Tally {
     pub const fn on_told(&mut self) {
         self.untold = 0;
         self.untold_frames = 0;
+        self.untold_bytes = 0;
         self.due = None;
     }
 

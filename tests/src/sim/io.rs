@@ -371,6 +371,17 @@ impl Io for SimIo {
         });
     }
 
+    fn release(&mut self, socket: Socket) {
+        self.submit(|world, _| {
+            let id = world.link_of(socket.0);
+            let receiving = world.ports.iter().flat_map(|port| &port.receives).any(|receive| receive.link == id);
+            let sending = world.ports.iter().flat_map(|port| &port.sends).any(|send| send.link == id);
+            assert!(!receiving && !sending, "descriptor {} was handed on while in use", socket.0);
+            world.note("release", &[u64::from(id.0)]);
+            world.marks.hit("connection_handed_on");
+        });
+    }
+
     fn close(&mut self, socket: Socket) {
         self.submit(|world, _| {
             let id = world.link_of(socket.0);

@@ -314,12 +314,16 @@ impl Io for UringIo {
         sockets::shutdown(socket);
     }
 
-    fn close(&mut self, socket: Socket) {
-        // While it is polled, the kernel holds on to it: that has to end first.
+    fn release(&mut self, socket: Socket) {
         if let Some(key) = self.hangups.forget(socket) {
             let cancel = opcode::AsyncCancel::new(token::pack(Tag::Hangup, key)).build();
             self.push(&cancel.user_data(token::pack_slot(Tag::Ignore, 0)));
         }
+    }
+
+    fn close(&mut self, socket: Socket) {
+        // While it is polled, the kernel holds on to it: that has to end first.
+        self.release(socket);
         let close = opcode::Close::new(types::Fd(socket.0)).build();
         self.push(&close.user_data(token::pack_slot(Tag::Ignore, 0)));
     }

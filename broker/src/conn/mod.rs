@@ -1,13 +1,17 @@
 //! One peer: its socket, its session, what waits on both sides, and how far it is on its way out.
 
+pub mod lasting;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use laneway_proto::control::Hello;
 use laneway_proto::error::CloseCode;
 use laneway_proto::limits::{NODE_ID_BYTES, TOPIC_ID_DYNAMIC_FIRST};
 use laneway_proto::session::{Session, State};
 use laneway_proto::time::Instant;
 
+use self::lasting::{Lasting, LinkState};
 use crate::confirms::Confirms;
 use crate::counters::CloseReason;
 use crate::histogram::Histogram;
@@ -98,6 +102,10 @@ pub struct Conn {
     pub outbox: Outbox,
     /// What it is told of its publishes, if it understands that.
     pub confirms: Option<Box<Confirms>>,
+    /// What lets its session outlive its link, if both sides want that.
+    pub lasting: Option<Box<Lasting>>,
+    /// Its HELLO, which asks for a session: the connection goes there once nothing of it is in flight.
+    pub moving: Option<Box<Hello>>,
     /// Topics it publishes to.
     pub topics: TopicMap,
     /// Topics whose names it was told.
@@ -153,6 +161,8 @@ impl Conn {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             confirms: None,
+            lasting: None,
+            moving: None,
             topics: TopicMap::default(),
             told: HashSet::new(),
             filters: Vec::new(),
@@ -177,7 +187,19 @@ impl Conn {
 
     /// Whether what it sends has to wait.
     pub const fn is_stopped(&self) -> bool {
-        self.stops > 0 || self.waits_for_mesh
+        self.stops > 0 || self.waits_for_mesh || self.moving.is_some()
+    }
+
+    /// Whether its session has no link that works, and waits for another.
+    pub fn is_away(&self) -> bool {
+        self.lasting.as_ref().is_some_and(|lasting| lasting.link != LinkState::Up)
+    }
+
+    /// Whether its session goes on without its link if that ends for this reason.
+    pub fn outlives(&self, reason: CloseReason) -> bool {
+        let broke = matches!(reason, CloseReason::PeerLeft | CloseReason::ConnectionFailed);
+        let up = self.lasting.as_ref().is_some_and(|lasting| lasting.link == LinkState::Up);
+        broke && up && self.closing.is_none() && self.session.state() == State::Open
     }
 
     /// Whether messages may go from its buffer straight to a queue: the session is open and nothing stands before them.
@@ -188,8 +210,8 @@ impl Conn {
     }
 
     /// Whether nothing that it says makes a difference any more.
-    pub const fn is_deaf(&self) -> bool {
-        self.closing.is_some() && !self.outbox.hears_credit()
+    pub fn is_deaf(&self) -> bool {
+        self.closing.is_some() && !self.outbox.hears_credit() || self.is_away()
     }
 
     /// The peer in words, for logs.
