@@ -108,6 +108,14 @@ impl Assemblies {
         self.reserved = 0;
     }
 
+    /// The link they came on is gone, and the session goes on: the rest of what came on `reliable` lanes (a bit each) will
+    /// come.
+    pub(super) fn give_up_but(&mut self, reliable: u16) {
+        let lost: Vec<Key> =
+            self.unfinished.keys().filter(|key| reliable & 1 << (key.lane & 15) == 0).copied().collect();
+        lost.into_iter().for_each(|key| self.give_up(key));
+    }
+
     fn make_room(&mut self, bytes: usize) {
         while self.reserved + bytes > ASSEMBLY_BYTES_MAX || self.unfinished.len() >= ASSEMBLIES_MAX {
             let oldest = self.unfinished.iter().min_by_key(|(_, unfinished)| unfinished.touched).map(|(key, _)| *key);

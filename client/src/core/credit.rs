@@ -59,6 +59,7 @@ pub(super) struct Credit {
     /// The charge of what arrived last, while more may share it.
     open: Option<Charge>,
     charge_bytes_max: u64,
+    window_bytes: u64,
 }
 
 impl Credit {
@@ -74,6 +75,7 @@ impl Credit {
             ledger: Arc::new(ledger),
             open: None,
             charge_bytes_max: window_bytes / CHARGE_SHARE,
+            window_bytes,
         }
     }
 
@@ -109,6 +111,23 @@ impl Credit {
         account.whole.fetch_add(bytes, Ordering::Relaxed);
         let ledger = Arc::clone(&self.ledger);
         Charge(Arc::new(Held { ledger, lane, frames: AtomicU64::new(0), whole: bytes }))
+    }
+
+    /// The session goes on over a new link. Returns the CREDIT frame that says again how much may come on `reliable` lanes
+    /// (a bit each); on the others the broker begins anew, as what was under way is gone.
+    pub(super) fn on_resume(&mut self, reliable: u16) -> Vec<u8> {
+        self.open = None;
+        let mut totals = Vec::new();
+        for (lane, receiver) in (0u8..).zip(&mut self.receivers).skip(1) {
+            if reliable & 1 << lane != 0 {
+                totals.push(LaneTotal { lane, total: receiver.granted() });
+            } else {
+                *receiver = CreditReceiver::new(self.window_bytes, FRAME_BYTES_MAX as u64);
+                // What waits here still will be given back, and makes room a little early then.
+                self.ledger.lane(lane).tight.store(false, Ordering::Relaxed);
+            }
+        }
+        encode(&totals, &mut [0; CREDIT_FRAME_BYTES_MAX]).to_vec()
     }
 
     /// All that arrived together has been charged for.

@@ -1,6 +1,7 @@
 //! What the owner of a session has to know.
 
 use laneway_proto::frame::confirm::Confirm;
+use laneway_proto::frame::count::LaneTotal;
 use laneway_proto::time::Duration;
 
 use super::pending::ConfirmId;
@@ -47,6 +48,8 @@ pub enum Event {
     Answered(RequestId, Answered),
     /// The broker confirms publishes: for [`Outgoing::on_confirm`](super::Outgoing::on_confirm).
     Confirm(Confirm),
+    /// The broker has received so many frames of a lane: for [`Outgoing::on_count`](super::Outgoing::on_count).
+    Counted(LaneTotal),
     /// What became of a publish whose publisher wanted to know.
     Settled(ConfirmId, Result<Confirmed, Doubt>),
     /// A message that was sent again came behind newer ones of its lane and was dropped. The session counts no more; the

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use laneway_proto::control::{Body, Control, StatsRequest};
+use laneway_proto::control::{Body, Control, Resume, StatsRequest};
 use laneway_proto::error::{DecodeError, PeerFault};
 use laneway_proto::frame::batch;
 use laneway_proto::frame::confirm;
-use laneway_proto::frame::count::COUNT_FRAME_BYTES_MAX;
+use laneway_proto::frame::count::{self, COUNT_FRAME_BYTES_MAX};
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::lost;
 use laneway_proto::frame::ping::{Ping, Pong};
@@ -27,6 +27,7 @@ use super::event::Event;
 use super::inbox::{Inbox, Parcel, lane_of};
 use super::keepalive::{Alarm, Keepalive, KeepaliveOptions, Verdict};
 use super::names::Names;
+use super::options::CoreOptions;
 use super::repeats::{Fate, Repeats};
 use super::requests::{RequestId, Requests};
 use super::subscriptions::{Settled, SubscriptionId, Subscriptions};
@@ -76,6 +77,11 @@ pub struct Incoming {
     recovered: bool,
     /// The room the broker is given; `None`: as much as it likes.
     credit: Option<Credit>,
+    /// Whether the session is to outlive its link, and whether an earlier one is asked for.
+    resume: bool,
+    asks: bool,
+    /// WELCOME said that the session goes on; RESUME has to follow.
+    welcomed: Option<Box<Terms>>,
     /// What the broker is told was received; `None`: it does not want to know, or must not be told any more.
     tally: Option<Tally>,
     /// COUNT frames to be sent.
@@ -121,6 +127,9 @@ impl Incoming {
             asked: None,
             recovered: false,
             credit: None,
+            resume: false,
+            asks: false,
+            welcomed: None,
             tally: None,
             counts_due: Vec::new(),
             repeats: Repeats::default(),
@@ -132,6 +141,26 @@ impl Incoming {
     pub fn credit(mut self, window_bytes: u64) -> Self {
         self.credit = Some(Credit::new(window_bytes));
         self
+    }
+
+    /// The same half with a session that outlives its link, as its HELLO says.
+    #[must_use]
+    pub const fn resume(mut self, options: &CoreOptions) -> Self {
+        (self.resume, self.asks) = (options.resume, options.session.is_some());
+        self
+    }
+
+    /// What it takes to go on with this session over another link; `None`: it cannot.
+    pub fn offer(&self) -> Option<Resume> {
+        let terms = self.terms.as_ref().filter(|terms| self.resume && terms.resumes)?;
+        let goes_on = self.session.state() == State::Open && !self.subscriptions.is_flooded();
+        let tally = self.tally.as_ref().filter(|_| goes_on)?;
+        Some(Resume::new(terms.session, terms.broker_epoch, tally.totals()))
+    }
+
+    /// The session is not to be resumed.
+    pub const fn forget_session(&mut self) {
+        self.resume = false;
     }
 
     /// The CREDIT frame to be sent, if there is one.
@@ -163,20 +192,29 @@ impl Incoming {
         self.requests.forget_all();
     }
 
-    /// The session goes on over a new link, on which `fresh` has shaken hands. The broker's names are forgotten, half
-    /// messages are given up, and the returned requests are to be sent: they make every subscription again, and each
-    /// gets its answer as an event.
+    /// The connection goes on over a new link, on which `fresh` has shaken hands. If the session is another one, the
+    /// broker's names are forgotten and half messages are given up. The returned requests are to be sent: they make every
+    /// subscription again, or repeat what was not answered if the session goes on, and each gets its answer as an event.
     pub fn adopt(&mut self, fresh: Self) -> Vec<Control> {
+        let resumed = fresh.terms.as_ref().is_some_and(|terms| terms.resumed);
         self.session = fresh.session;
         self.terms = fresh.terms;
+        self.keepalive = fresh.keepalive;
+        (self.asked, self.recovered) = (None, false);
+        self.events.extend(fresh.events);
+        self.resume = fresh.resume;
+        if resumed {
+            let reliable = LaneTable::STANDARD.reliable();
+            self.assemblies.give_up_but(reliable);
+            self.tally.iter_mut().for_each(Tally::on_told);
+            self.counts_due = self.credit.as_mut().map_or_else(Vec::new, |credit| credit.on_resume(reliable));
+            return self.subscriptions.unanswered();
+        }
         self.names = fresh.names;
         self.assemblies.give_up_all();
-        self.keepalive = fresh.keepalive;
         self.credit = fresh.credit;
         self.tally = fresh.tally;
         self.counts_due = fresh.counts_due;
-        (self.asked, self.recovered) = (None, false);
-        self.events.extend(fresh.events);
         self.subscriptions.request_all()
     }
 
@@ -189,12 +227,23 @@ impl Incoming {
         if self.session.state() == State::Preface && !self.on_preface(buffer)? {
             return Ok(());
         }
+        // What follows a WELCOME that resumes is for the half that the session belongs to.
+        while self.asks && self.session.state() < State::Open || self.welcomed.is_some() {
+            let Front::Whole(header) = front(buffer, FRAME_BYTES_MAX)? else {
+                self.session.on_partial(now, !buffer.is_empty());
+                return Ok(());
+            };
+            self.on_chunk(now, &buffer.split_to(usize::from(header.len)).freeze())?;
+        }
+        if std::mem::take(&mut self.asks) {
+            return Ok(());
+        }
         let mut whole = 0;
         while let Front::Whole(header) = front(&buffer[whole..], FRAME_BYTES_MAX)? {
             whole += usize::from(header.len);
         }
         if whole > 0 {
-            self.on_chunk(now, &buffer.split_to(whole).freeze())?;
+            self.on_chunk(now, &buffer.split_to(whole).freeze()).inspect_err(|_| self.resume = false)?;
             // What is left is another frame than the one that was incomplete before: it has its full time.
             self.session.on_partial(now, false);
         }
@@ -219,11 +268,13 @@ impl Incoming {
             let end = at + usize::from(header.len);
             let body = &chunk[at + HEADER_BYTES..end];
             let step = self.session.on_frame(&header)?;
+            // Its sender has counted it.
+            let counts = header.kind.is_data() || header.kind == Kind::LOST;
+            let counts = counts && matches!(step, Step::Route | Step::Lost | Step::Reject(_));
             let data = if step == Step::Route { self.on_charged(chunk, &header, body)? } else { Data::Nothing };
-            if matches!(step, Step::Route | Step::Lost)
-                && let Some(tally) = &mut self.tally
-            {
+            if counts && let Some(tally) = &mut self.tally {
                 tally.on_received(now, header.lane, 1);
+                tally.on_bytes(u32::from(header.len));
             }
             match (&mut open, data) {
                 (Some(run), Data::Packed(messages)) if run.topic == header.topic && run.lane == header.lane => {
@@ -405,7 +456,8 @@ impl Incoming {
             Step::Reject(_) => self.counts.frames_rejected += 1,
             Step::Lost => self.on_lost(lost::Lost::decode(header, body)?)?,
             Step::Confirm => self.events.extend(confirm::decode(body)?.map(Event::Confirm)),
-            Step::Route | Step::Skip | Step::Credit | Step::Count => {}
+            Step::Count => self.events.extend(count::decode(body)?.map(Event::Counted)),
+            Step::Route | Step::Skip | Step::Credit => {}
         }
         Ok(())
     }
@@ -444,10 +496,20 @@ impl Incoming {
                     // It knows no credit and keeps to none.
                     self.credit = None;
                 }
-                self.tally = terms.confirms.then(|| Tally::new(LaneTable::STANDARD.reliable()));
+                let counts = terms.confirms || self.resume && terms.resumes;
+                self.tally = counts.then(|| Tally::new(LaneTable::STANDARD.reliable()));
                 self.keepalive = self.keepalive_options.map(|options| Keepalive::new(now, options, &terms));
                 self.terms = Some(terms.clone());
-                self.events.push_back(Event::Welcomed(Box::new(terms)));
+                match (terms.resumed, self.asks) {
+                    (false, _) => self.events.push_back(Event::Welcomed(Box::new(terms))),
+                    (true, true) => self.welcomed = Some(Box::new(terms)),
+                    (true, false) => return Err(PeerFault::OutOfTurn),
+                }
+            }
+            (State::Open, Body::Resume(resume)) if self.welcomed.is_some() => {
+                let Some(mut terms) = self.welcomed.take() else { return Ok(()) };
+                terms.received = resume.totals()?;
+                self.events.push_back(Event::Welcomed(terms));
             }
             (State::Hello, Body::Reject(reject)) => {
                 self.session.on_closing();

@@ -80,6 +80,12 @@ impl Interner {
         }
     }
 
+    /// The declaration of a topic, given out before or not.
+    pub(super) fn declare_again(&mut self, id: TopicId) -> Option<Control> {
+        self.topics[id.0 as usize].declared = false;
+        self.declaration(id)
+    }
+
     /// The declaration that has to precede the first frame on `id`; `None` once it was given out.
     pub(super) fn declaration(&mut self, id: TopicId) -> Option<Control> {
         let known = &mut self.topics[id.0 as usize];

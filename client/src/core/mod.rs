@@ -19,11 +19,13 @@ mod outgoing;
 mod pending;
 mod repeats;
 mod requests;
+mod sent;
 mod subscriptions;
 mod terms;
 mod transmit;
 
 use bytes::BytesMut;
+use laneway_proto::control::Resume;
 use laneway_proto::error::{CloseCode, PeerFault};
 use laneway_proto::time::Instant;
 
@@ -39,6 +41,7 @@ pub use outgoing::{BATCH_ITEM_BYTES_MAX, Outgoing, WOVEN_BYTES_MIN};
 pub use pending::{CONFIRM_BYTES_MAX, CONFIRMS_PENDING_MAX, ConfirmId, RESEND_MS_FIRST, RESEND_MS_MAX, Settled};
 pub use repeats::ORIGINS_MAX;
 pub use requests::{Answered, REQUESTS_MAX, RequestId};
+pub use sent::LANE_SENT_BYTES_MAX;
 pub use subscriptions::SubscriptionId;
 pub use terms::Terms;
 pub use transmit::Transmit;
@@ -76,19 +79,26 @@ impl Core {
             outgoing: Outgoing::new(now, options),
             incoming: Incoming::new(now, options.patience)
                 .keepalive(options.keepalive)
+                .resume(options)
                 .credit(options.lane_credit_bytes),
             partial: BytesMut::new(),
         }
     }
 
-    /// The same connection over a link that was just established, on which `fresh`, a session of its own, was welcomed.
-    /// `unsent` is what the old link had left. Subscriptions are made again, and publishes that are to be delivered are sent
-    /// again.
-    pub fn adopt(&mut self, now: Instant, unsent: &Transmit, fresh: Self, terms: Terms) {
-        self.outgoing.on_link_down(unsent);
+    /// What it takes to go on with this session over another link: for [`CoreOptions::session`]. `None`: it cannot.
+    pub fn offer(&self) -> Option<Resume> {
+        self.incoming.offer()
+    }
+
+    /// The same connection over a link that was just established, on which `fresh`, a session of its own or this one
+    /// resumed, was welcomed. `unsent` is what the old link had left. If the session is another one, subscriptions are made
+    /// again, and publishes that are to be delivered are sent again. A fault is the broker's: the link is to be closed.
+    pub fn adopt(&mut self, now: Instant, unsent: Transmit, fresh: Self, terms: Terms) -> Result<(), PeerFault> {
+        self.outgoing.on_link_down(unsent, self.incoming.offer().is_some());
         self.partial = fresh.partial;
         let requests = self.incoming.adopt(fresh.incoming);
-        self.outgoing.on_link_up(now, terms, &requests);
+        self.outgoing.on_link_up(now, terms, &requests)?;
+        self.incoming.on_bytes(now, &mut self.partial)
     }
 
     /// The two halves, for an owner that sends and receives in different places. It then hands the terms of
@@ -192,6 +202,11 @@ impl Core {
             let event = self.incoming.poll_event()?;
             if let Event::Confirm(confirm) = event {
                 self.outgoing.on_confirm(confirm);
+                continue;
+            }
+            if let Event::Counted(total) = event {
+                // A broker that counts what was never sent is found out when it is resumed.
+                let _ = self.outgoing.on_count(total);
                 continue;
             }
             if let Event::Pinged(t0) = event {

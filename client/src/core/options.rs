@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use laneway_proto::control::{Hello, Limits};
+use laneway_proto::control::{Hello, Limits, Resume};
 use laneway_proto::limits::{FRAME_BYTES_MAX, LANE_CREDIT_BYTES_DEFAULT, LANES_MAX, WIRE_VERSION};
 use laneway_proto::session::Patience;
 use laneway_proto::session::handshake::feature;
@@ -30,7 +30,7 @@ pub struct Identity {
 }
 
 /// Options of a [`Core`](super::Core).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CoreOptions {
     /// Who this is.
     pub identity: Identity,
@@ -48,6 +48,10 @@ pub struct CoreOptions {
     pub patience: Patience,
     /// When a silent link is asked and given up; `None`: never.
     pub keepalive: Option<KeepaliveOptions>,
+    /// Whether the session is to outlive its link, if the broker can: what is sent is kept until it is counted.
+    pub resume: bool,
+    /// The session to go on with, from [`Incoming::offer`](super::Incoming::offer); `None`: a new one.
+    pub session: Option<Resume>,
 }
 
 impl CoreOptions {
@@ -62,6 +66,8 @@ impl CoreOptions {
             lane_credit_bytes: LANE_CREDIT_BYTES_DEFAULT,
             patience: Patience::default(),
             keepalive: Some(KeepaliveOptions::default()),
+            resume: false,
+            session: None,
         }
     }
 
@@ -84,10 +90,15 @@ impl CoreOptions {
             nonce: self.identity.nonce,
             network_id: self.network_id.clone(),
             roles: vec!["client".into()],
-            features: feature::BATCH | feature::FRAGMENTS | feature::CREDIT | feature::CONFIRM,
+            features: feature::BATCH
+                | feature::FRAGMENTS
+                | feature::CREDIT
+                | feature::CONFIRM
+                | if self.resume { feature::RESUME } else { 0 },
             limits: Some(limits),
             metadata: self.metadata.clone(),
             clock_ns: now.0,
+            resume: self.session.clone(),
             ..Hello::default()
         }
     }

@@ -3,14 +3,14 @@
 //! Consecutive messages of one topic and lane that wait together share a BATCH frame. Nothing ever waits *for* a
 //! batch: a frame grows only while the socket is busy with what came before it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
 use laneway_proto::control::{Body, Control, Goodbye};
 use laneway_proto::error::CloseCode;
 use laneway_proto::frame::batch;
-use laneway_proto::frame::extensions::{Extensions, MESSAGE_OPTIONS_BYTES_MAX, MessageOptions, Src};
+use laneway_proto::frame::extensions::{MESSAGE_OPTIONS_BYTES_MAX, MessageOptions, Src};
 use laneway_proto::frame::fragment::Cutter;
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::header::{Flags, Header, Kind, seq_after};
@@ -20,9 +20,10 @@ use laneway_proto::time::Instant;
 
 use super::interner::{Interner, TopicId};
 use super::options::CoreOptions;
-use super::pending::{Letter, Pending};
+use super::pending::Pending;
+use super::sent::Sent;
 use super::terms::Terms;
-use super::transmit::{Transmit, Untouched};
+use super::transmit::Transmit;
 use crate::error::{PublishError, TryPublishError};
 use crate::payload::Payload;
 use crate::publish_options::PublishOptions;
@@ -36,6 +37,7 @@ pub const WOVEN_BYTES_MIN: usize = 16 * 1024;
 const BATCH_TURN_BYTES: usize = batch::BATCH_PREFIX_BYTES + batch::BATCH_ITEM_PREFIX_BYTES;
 
 mod levels;
+mod resume;
 
 /// The sending half. Its owner takes what is ready with [`Outgoing::poll_transmit`] whenever the socket is free.
 #[derive(Debug)]
@@ -72,6 +74,12 @@ pub struct Outgoing {
     /// How often what is ready was taken.
     takes: u64,
     resent: u64,
+    /// Whether sessions are to outlive their links.
+    resume: bool,
+    /// What this session has sent and the broker has not counted, if it outlives its link.
+    sent: Option<Box<Sent>>,
+    /// While there is no link and the session may go on: what the writer was given last.
+    parked: Option<Transmit>,
 }
 
 /// How large frames may be.
@@ -165,6 +173,9 @@ impl Outgoing {
             shape: Shape::default(),
             takes: 0,
             resent: 0,
+            resume: options.resume,
+            sent: None,
+            parked: None,
         };
         outgoing.ready.inline.extend_from_slice(&PREFACE);
         outgoing.control(&Control::new(Body::Hello(options.hello(now))));
@@ -174,71 +185,8 @@ impl Outgoing {
     /// The broker agreed: messages may be published from now on.
     pub fn on_welcome(&mut self, terms: Terms) {
         self.shape = Shape::of(&terms);
+        self.sent = (self.resume && terms.resumes).then(|| Box::new(Sent::new()));
         self.terms = Some(terms);
-    }
-
-    /// The link broke; `unsent` is what its writer has left. Messages of which no byte was sent stay queued, in order;
-    /// those that the broker may or may not have taken are counted as doubted, but for those that are to be delivered: they
-    /// are sent again. Publishing goes on within the bounds.
-    pub fn on_link_down(&mut self, unsent: &Transmit) {
-        let mut kept = Kept::default();
-        kept.take_data(unsent);
-        kept.take_data(&self.ready);
-        let in_doubt = (self.published - self.settled).saturating_sub(kept.messages as u64);
-        self.doubted += in_doubt;
-        self.settled += in_doubt;
-        self.marks.clear();
-        self.asked = None;
-        self.link_is_up = false;
-        self.pending.on_link_down(self.settled);
-        self.topics.undeclare_all();
-        self.ready = Transmit::default();
-        (self.ready_messages, self.ready_confirmed, self.tail) = (0, 0, None);
-        // What was handed to the link went before what was not, on every lane.
-        let handed = |letter: &&Letter| !kept.confirmed.contains(&(letter.options.lane.number(), letter.seq));
-        let again: Vec<Letter> = self.pending.letters().filter(handed).cloned().collect();
-        self.resent += again.len() as u64;
-        self.post_all(&again);
-        for topic in &kept.topics {
-            if let Some(declaration) = self.topics.declaration(*topic) {
-                declaration.append_frame(&mut self.ready.inline);
-            }
-        }
-        self.ready_messages += kept.messages + kept.confirmed.len();
-        self.ready_confirmed += kept.confirmed.len();
-        self.ready.append(kept.frames);
-    }
-
-    /// A broker agreed on a new link; `requests` go ahead of what waits. If it allows less than the one before, what
-    /// waits was built too large for it and is counted as doubted.
-    pub fn on_link_up(&mut self, now: Instant, terms: Terms, requests: &[Control]) {
-        let mut ready = Transmit::default();
-        for request in requests {
-            request.append_frame(&mut ready.inline);
-        }
-        let waiting = std::mem::take(&mut self.ready);
-        if self.terms.as_ref().is_none_or(|before| terms.allow_all_of(before)) {
-            ready.append(waiting);
-        } else {
-            let plain = (self.ready_messages - self.ready_confirmed) as u64;
-            self.doubted += plain;
-            self.settled += plain;
-            self.pending.on_link_down(self.settled);
-            self.pending.doubt_deliveries();
-            (self.ready_messages, self.ready_confirmed) = (0, 0);
-            for frame in waiting.untouched().filter(|frame| !is_data(frame)) {
-                ready.inline.extend_from_slice(frame.inline);
-            }
-        }
-        self.ready = ready;
-        self.tail = None;
-        self.link_is_up = true;
-        self.shape = Shape::of(&terms);
-        self.pending.on_link_up(now);
-        if !self.leaving {
-            self.terms = Some(terms);
-        }
-        self.ask_what_is_accepted();
     }
 
     /// Messages that were handed to the link and of which the broker has not said yet that it took them.
@@ -297,7 +245,7 @@ impl Outgoing {
         options: PublishOptions,
         payload: &mut Payload<'_>,
     ) -> Result<(), TryPublishError> {
-        let shape = self.room(payload.len())?;
+        let shape = self.room(options.lane.number(), payload.len())?;
         let takes_batches = self.terms.as_ref().is_some_and(|terms| terms.takes_batches);
         let small = takes_batches && payload.len() <= BATCH_ITEM_BYTES_MAX && options.lane.may_batch();
         let small = small && options.is_plain();
@@ -315,7 +263,7 @@ impl Outgoing {
     }
 
     /// Whether a message of so many bytes may be taken, and what frames it may travel in.
-    fn room(&self, bytes: usize) -> Result<Shape, TryPublishError> {
+    fn room(&self, lane: u8, bytes: usize) -> Result<Shape, TryPublishError> {
         let Some(terms) = &self.terms else {
             return Err(PublishError::NotOpen.into());
         };
@@ -324,7 +272,8 @@ impl Outgoing {
         }
         let waiting = self.ready.len();
         let fits = waiting + HEADER_BYTES + bytes <= self.bytes_max && self.ready_messages < self.messages_max;
-        if waiting > 0 && !fits {
+        let counted = self.sent.as_ref().is_none_or(|sent| sent.has_room(lane));
+        if waiting > 0 && !fits || !counted {
             return Err(TryPublishError::Full);
         }
         Ok(self.shape)
@@ -480,61 +429,19 @@ impl Outgoing {
         if self.ready.is_empty() {
             return false;
         }
-        out.clear();
+        match &mut self.sent {
+            Some(sent) => sent.take_back(out),
+            None => out.clear(),
+        }
         std::mem::swap(&mut self.ready, out);
+        if let Some(sent) = &mut self.sent {
+            sent.hand_out(out);
+        }
         (self.ready_messages, self.ready_confirmed) = (0, 0);
         self.takes += 1;
         self.tail = None;
         true
     }
-}
-
-/// Data frames saved from a broken link.
-#[derive(Default)]
-struct Kept {
-    frames: Transmit,
-    /// Messages but for those that are to be delivered.
-    messages: usize,
-    /// Those, by lane and number.
-    confirmed: BTreeSet<(u8, u32)>,
-    topics: BTreeSet<TopicId>,
-}
-
-impl Kept {
-    fn take_data(&mut self, from: &Transmit) {
-        // The rest of a message whose start was sent cannot be sent alone.
-        let whole = from.untouched().filter(is_data).skip_while(|frame| fragment_index(frame).is_some_and(|at| at > 0));
-        for frame in whole {
-            self.topics.insert(TopicId::from_wire(frame.header.topic));
-            self.frames.inline.extend_from_slice(frame.inline);
-            if let Some(payload) = frame.woven {
-                self.frames.weave(payload.clone());
-            }
-            if is_to_be_delivered(&frame) {
-                self.confirmed.insert((frame.header.lane, frame.header.seq));
-                continue;
-            }
-            self.messages += match (frame.header.kind, fragment_index(&frame)) {
-                (Kind::BATCH, _) => batch::message_count(&frame.inline[HEADER_BYTES..]).map_or(1, usize::from),
-                (_, None | Some(0)) => 1,
-                (_, Some(_)) => 0,
-            };
-        }
-    }
-}
-
-fn is_to_be_delivered(frame: &Untouched<'_>) -> bool {
-    let extensions = Extensions::decode(frame.header.flags, &frame.inline[HEADER_BYTES..]);
-    extensions.is_ok_and(|(extensions, _)| extensions.receivers_wanted() > 0)
-}
-
-fn is_data(frame: &Untouched<'_>) -> bool {
-    matches!(frame.header.kind, Kind::PUB | Kind::BATCH)
-}
-
-fn fragment_index(frame: &Untouched<'_>) -> Option<u16> {
-    let extensions = Extensions::decode(frame.header.flags, &frame.inline[HEADER_BYTES..]);
-    extensions.ok().and_then(|(extensions, _)| extensions.frag).map(|frag| frag.index)
 }
 
 /// Makes room for count and length in front of a lone message and relabels its frame.

@@ -94,6 +94,8 @@ struct Lane {
     resend_ms: u32,
     /// The broker has to be told that it need not count up to here.
     given_up: Option<u32>,
+    /// The last of which it had to be told.
+    given_up_last: Option<u32>,
 }
 
 /// All lanes of a connection.
@@ -116,6 +118,7 @@ impl Default for Lane {
             resend_at: None,
             resend_ms: RESEND_MS_FIRST,
             given_up: None,
+            given_up_last: None,
         }
     }
 }
@@ -215,6 +218,20 @@ impl Pending {
             lane.resend_at = None;
             lane.resend_ms = RESEND_MS_FIRST;
             lane.given_up = None;
+        }
+    }
+
+    /// The session goes on over a new link: the broker may not have heard what is given up.
+    pub(super) fn on_resume(&mut self) {
+        for lane in self.lanes.iter_mut().flatten() {
+            lane.given_up = lane.given_up_last;
+        }
+    }
+
+    /// Another session begins: its broker has been told of nothing.
+    pub(super) fn on_new_session(&mut self) {
+        for lane in self.lanes.iter_mut().flatten() {
+            (lane.given_up, lane.given_up_last) = (None, None);
         }
     }
 
@@ -373,6 +390,7 @@ impl Lane {
         if let Some((done, seq)) = self.awaited.on_given_up(index) {
             self.waits.drain(..done);
             self.given_up = Some(seq);
+            self.given_up_last = Some(seq);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The subscriptions of one session: their filters, the broker's answers, and what arrived for each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use laneway_proto::control::{Body, Control, Subscribe, Unsubscribe};
 use laneway_proto::topic::{check_filter, matches};
@@ -11,6 +11,9 @@ use crate::subscribe_options::SubscribeOptions;
 
 /// Filters in one control message, so that it fits a frame.
 const FILTERS_PER_CONTROL: usize = 128;
+
+/// Requests without an answer beyond which a session is not resumed.
+const UNANSWERED_MAX: usize = 4_096;
 
 /// The largest number of a request; the rest is for other requests.
 const REQUEST_MAX: u32 = u32::MAX >> 1;
@@ -49,6 +52,8 @@ pub(super) struct Subscriptions {
     /// How many subscriptions hold each filter: the broker knows it once.
     uses: HashMap<String, u32>,
     requests: HashMap<u32, SubscriptionId>,
+    /// What the broker was asked and has not answered, ends of subscriptions included, in order.
+    unanswered: BTreeMap<u32, Control>,
     request_last: u32,
     id_last: u32,
 }
@@ -93,6 +98,7 @@ impl Subscriptions {
     /// All subscriptions once more, for a broker that knows none of them. Answers to earlier requests count no more.
     pub(super) fn request_all(&mut self) -> Vec<Control> {
         self.requests.clear();
+        self.unanswered.clear();
         let mut all = Vec::new();
         for id in self.all() {
             let Some(mut held) = self.held.remove(&id) else { continue };
@@ -106,11 +112,28 @@ impl Subscriptions {
     }
 
     fn request(&mut self, id: SubscriptionId, filters: &[&str], options: &SubscribeOptions) -> Control {
+        let subs = filters.iter().map(|filter| options.sub(filter)).collect();
+        let request = self.ask(Body::Subscribe(Subscribe { subs }));
+        self.requests.insert(request.id, id);
+        request
+    }
+
+    fn ask(&mut self, body: Body) -> Control {
         // 0 would ask for no answer.
         self.request_last = (self.request_last % REQUEST_MAX) + 1;
-        self.requests.insert(self.request_last, id);
-        let subs = filters.iter().map(|filter| options.sub(filter)).collect();
-        Control::request(self.request_last, Body::Subscribe(Subscribe { subs }))
+        let request = Control::request(self.request_last, body);
+        self.unanswered.insert(request.id, request.clone());
+        request
+    }
+
+    /// What the broker has not answered, for a session that goes on: it may or may not have heard it.
+    pub(super) fn unanswered(&self) -> Vec<Control> {
+        self.unanswered.values().cloned().collect()
+    }
+
+    /// Whether so much is unanswered that a session which goes on would begin with a flood.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.unanswered.len() > UNANSWERED_MAX
     }
 
     /// Ends a subscription; returns what the broker has to be told. What was staged is gone.
@@ -125,12 +148,13 @@ impl Subscriptions {
                 unused.push(filter);
             }
         }
-        let tell = |patterns: &[String]| Control::new(Body::Unsubscribe(Unsubscribe { patterns: patterns.into() }));
-        unused.chunks(FILTERS_PER_CONTROL).map(tell).collect()
+        let chunks = unused.chunks(FILTERS_PER_CONTROL);
+        chunks.map(|patterns| self.ask(Body::Unsubscribe(Unsubscribe { patterns: patterns.into() }))).collect()
     }
 
     /// The broker answered a request; `None` if that settles nothing yet, or nobody asks any more.
     pub(super) fn on_answer(&mut self, request: u32, answer: Reason) -> Option<Settled> {
+        self.unanswered.remove(&request);
         let id = self.requests.remove(&request)?;
         let held = self.held.get_mut(&id)?;
         held.unanswered -= 1;

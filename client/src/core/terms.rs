@@ -47,8 +47,12 @@ pub struct Terms {
     pub lane_credit: Option<[u64; LANES_MAX]>,
     /// Whether the broker confirms publishes, and counts as receivers who count what they receive.
     pub confirms: bool,
+    /// Whether the broker counts what it receives, and keeps the session for a while if its link breaks.
+    pub resumes: bool,
     /// Whether this session goes on from an earlier link with nothing lost.
     pub resumed: bool,
+    /// If so: the frames of each lane that the broker has received.
+    pub(super) received: [u64; LANES_MAX],
 }
 
 impl Terms {
@@ -75,7 +79,9 @@ impl Terms {
             dead_after_ms: limits.dead_after_ms,
             lane_credit: (welcome.features & feature::CREDIT != 0).then(|| first_totals(&limits.lane_credit)),
             confirms: welcome.features & feature::CONFIRM != 0,
+            resumes: welcome.features & feature::RESUME != 0,
             resumed: welcome.resumed,
+            received: [0; LANES_MAX],
         }
     }
 

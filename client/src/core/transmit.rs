@@ -23,6 +23,8 @@ pub struct Transmit {
     sent: usize,
     /// Payloads already sent whole.
     woven_sent: usize,
+    /// Bytes already sent of the payload behind those.
+    woven_at: usize,
     woven_bytes: usize,
 }
 
@@ -58,7 +60,26 @@ impl Transmit {
     pub fn clear(&mut self) {
         self.inline.clear();
         self.woven.clear();
-        (self.sent, self.woven_sent, self.woven_bytes) = (0, 0, 0);
+        (self.sent, self.woven_sent, self.woven_at, self.woven_bytes) = (0, 0, 0, 0);
+    }
+
+    /// Copies all of `other`, sent or not, behind what is here, if that is small and so is the sum. False, and nothing is
+    /// done, if not.
+    pub(super) fn gather(&mut self, other: &Self, bytes_max: usize, sum_bytes_max: usize) -> bool {
+        let small = other.woven.is_empty() && other.inline.len() <= bytes_max;
+        let fits = small && self.inline.len() + other.inline.len() <= sum_bytes_max;
+        if fits {
+            self.inline.extend_from_slice(&other.inline);
+        }
+        fits
+    }
+
+    /// Puts one frame of another one behind everything that is here.
+    pub(super) fn put_frame(&mut self, frame: &Untouched<'_>) {
+        self.inline.extend_from_slice(frame.inline);
+        if let Some(payload) = frame.woven {
+            self.weave(payload.clone());
+        }
     }
 
     /// Puts a payload behind everything that is here.
@@ -84,7 +105,7 @@ impl Transmit {
     }
 
     /// All frames, sent or not; there is nothing but whole frames in here once the handshake is over.
-    fn frames(&self) -> impl Iterator<Item = Untouched<'_>> {
+    pub(super) fn frames(&self) -> impl Iterator<Item = Untouched<'_>> {
         let mut at = 0;
         let mut woven = self.woven.iter().peekable();
         std::iter::from_fn(move || {
@@ -114,7 +135,7 @@ impl Buf for Transmit {
     fn chunk(&self) -> &[u8] {
         let inline = self.inline_until_next();
         match self.woven.get(self.woven_sent) {
-            Some(woven) if inline.is_empty() => &woven.bytes,
+            Some(woven) if inline.is_empty() => &woven.bytes[self.woven_at..],
             Some(_) | None => inline,
         }
     }
@@ -129,11 +150,12 @@ impl Buf for Transmit {
             filled < slices.len()
         };
         let mut from = self.sent;
+        let mut skip = self.woven_at;
         for woven in &self.woven[self.woven_sent..] {
-            if !(put(&self.inline[from..woven.place]) && put(&woven.bytes)) {
+            if !(put(&self.inline[from..woven.place]) && put(&woven.bytes[skip..])) {
                 return filled;
             }
-            from = woven.place;
+            (from, skip) = (woven.place, 0);
         }
         put(&self.inline[from..]);
         filled
@@ -149,13 +171,14 @@ impl Buf for Transmit {
                 count -= step;
                 continue;
             }
-            let woven = &mut self.woven[self.woven_sent];
-            let step = woven.bytes.len().min(count);
-            woven.bytes.advance(step);
+            let left = self.woven[self.woven_sent].bytes.len() - self.woven_at;
+            let step = left.min(count);
+            self.woven_at += step;
             self.woven_bytes -= step;
             count -= step;
-            if woven.bytes.is_empty() {
+            if step == left {
                 self.woven_sent += 1;
+                self.woven_at = 0;
             }
         }
     }

@@ -67,6 +67,19 @@ impl Lost {
         }
     }
 
+    /// Whether the broker may have kept the session: nobody ended it.
+    pub(crate) const fn leaves_session(&self) -> bool {
+        match self {
+            Self::Ended | Self::Io { .. } | Self::Silent(_) | Self::Fault(PeerFault::PartialFrameTimeout) => true,
+            Self::Closed
+            | Self::Goodbye(_)
+            | Self::Fault(_)
+            | Self::Refused(_)
+            | Self::Overtaken
+            | Self::Unreachable { .. } => false,
+        }
+    }
+
     /// Whether connecting again can help without anybody changing a setting.
     ///
     /// ```

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use laneway_proto::control::Resume;
 use laneway_proto::error::CloseCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -51,7 +52,7 @@ impl ConnectOptions {
         let started = Instant::now();
         let mut failures = 0;
         let dialled = loop {
-            let error = match dialler.attempt(clock).await {
+            let error = match dialler.attempt(clock, None).await {
                 Ok(dialled) => break dialled,
                 Err(error) => error,
             };
@@ -115,16 +116,17 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// One attempt within its time.
-    pub(super) async fn attempt(&mut self, clock: Clock) -> Result<Dialled, ConnectError> {
+    /// One attempt within its time, to go on with a session if there is one.
+    pub(super) async fn attempt(&mut self, clock: Clock, session: Option<Resume>) -> Result<Dialled, ConnectError> {
         self.identity.nonce = random_u64();
         let after = self.options.timeout;
         let late = || ConnectError::Timeout { endpoint: self.endpoint.clone(), after };
-        timeout(after, self.dial(clock)).await.unwrap_or_else(|_| Err(late()))
+        timeout(after, self.dial(clock, session)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn dial(&self, clock: Clock) -> Result<Dialled, ConnectError> {
-        let options = CoreOptions { identity: self.identity, ..self.options.core() };
+    async fn dial(&self, clock: Clock, session: Option<Resume>) -> Result<Dialled, ConnectError> {
+        let resume = self.options.reconnect.is_some();
+        let options = CoreOptions { identity: self.identity, resume, session, ..self.options.core() };
         let failed = |source| ConnectError::from_io(self.endpoint.clone(), source);
         match &self.endpoint {
             Endpoint::Tcp { host, port } => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use laneway_proto::error::PeerFault;
 use laneway_proto::frame::confirm::Confirm;
+use laneway_proto::frame::count::LaneTotal;
 use laneway_proto::time::Instant as Tick;
 use tokio::sync::oneshot;
 
@@ -79,6 +80,8 @@ pub(super) struct Brought {
     pub(super) goodbye: Option<Reason>,
     /// The broker's confirmations.
     pub(super) confirmed: Vec<Confirm>,
+    /// What the broker has received, by lane.
+    pub(super) counted: Vec<LaneTotal>,
     /// The session counts no more.
     pub(super) overtaken: bool,
 }
@@ -128,6 +131,7 @@ impl Receiving {
                 }
                 Event::Pinged(t0) => brought.pinged.push(t0),
                 Event::Goodbye(reason) => brought.goodbye = Some(reason),
+                Event::Counted(total) => brought.counted.push(total),
                 Event::Confirm(confirm) => brought.confirmed.push(confirm),
                 Event::Overtaken => brought.overtaken = true,
                 // The handshake is over before this half gets here.

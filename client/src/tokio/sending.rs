@@ -154,7 +154,7 @@ impl Sending {
         if self.lost.is_none() {
             return false;
         }
-        if self.finishing && self.outgoing.waiting_messages() == 0 {
+        if self.finishing && self.outgoing.waiting_messages() == 0 && !self.outgoing.is_uncounted() {
             self.finished = true;
         }
         self.finished || !self.finishing

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use laneway_proto::control::Control;
+use laneway_proto::control::{Control, Resume};
 use laneway_proto::error::{CloseCode, PeerFault};
 use laneway_proto::time::Instant as Tick;
 use tokio::runtime::Handle;
@@ -389,11 +389,22 @@ impl Shared {
         if recovered {
             self.hub.doubt(ConnectionEvent::Recovered);
         }
-        let heard = !brought.pinged.is_empty() || brought.ponged.is_some() || !brought.confirmed.is_empty();
+        let heard = !brought.pinged.is_empty()
+            || brought.ponged.is_some()
+            || !brought.confirmed.is_empty()
+            || !brought.counted.is_empty();
+        let mut ahead = Ok(());
+        let mut room = false;
         if heard || credit.is_some() || count.is_some() {
             let mut sending = lock(&self.sending);
             for frame in credit.into_iter().chain(count) {
                 sending.outgoing.hot(&frame);
+            }
+            for total in brought.counted {
+                match sending.outgoing.on_count(total) {
+                    Ok(more) => room |= more,
+                    Err(fault) => ahead = Err(fault),
+                }
             }
             for confirm in brought.confirmed {
                 sending.outgoing.on_confirm(confirm);
@@ -408,7 +419,10 @@ impl Shared {
             self.wake_writer(sending);
             self.tell(verdicts);
         }
-        taken.map_err(Ended::Fault)?;
+        if room {
+            self.space.notify_waiters();
+        }
+        taken.and(ahead).map_err(Ended::Fault)?;
         match brought.goodbye {
             Some(reason) => Err(Ended::Goodbye(reason)),
             None if brought.overtaken => Err(Ended::Overtaken),
@@ -458,14 +472,15 @@ impl Shared {
         }
     }
 
-    /// Settles what became of the queues when a link broke; `unsent` is what its writer had left. Returns why it broke,
-    /// or `None` if the connection is over.
-    pub(super) fn on_link_down(&self, unsent: &Transmit) -> Option<Lost> {
+    /// Settles what became of the queues when a link broke; `unsent` is what its writer was given last, if that is known.
+    /// Returns why it broke, or `None` if the connection is over.
+    pub(super) fn on_link_down(&self, unsent: Option<Transmit>) -> Option<Lost> {
         let mut receiving = lock(&self.receiving);
         let mut sending = lock(&self.sending);
         let reason = sending.broken()?.clone();
         let doubted = sending.outgoing.doubted();
-        sending.outgoing.on_link_down(unsent);
+        let may_resume = unsent.is_some() && reason.leaves_session() && receiving.incoming.offer().is_some();
+        sending.outgoing.on_link_down(unsent.unwrap_or_default(), may_resume);
         let doubted = sending.outgoing.doubted() - doubted;
         sending.writer_sleeps = false;
         sending.space_wanted = false;
@@ -482,24 +497,37 @@ impl Shared {
         Some(reason)
     }
 
-    /// Another link is there: everything goes on over it.
-    pub(super) fn on_link_up(&self, dialled: Dialled) -> tasks::Streams {
+    /// The session that may go on over another link.
+    pub(super) fn offer(&self) -> Option<Resume> {
+        let receiving = lock(&self.receiving);
+        let parked = lock(&self.sending).outgoing.is_parked();
+        receiving.incoming.offer().filter(|_| parked)
+    }
+
+    /// Another link is there: everything goes on over it. A fault is the broker's: the link is of no use.
+    pub(super) fn on_link_up(&self, dialled: Dialled) -> Result<tasks::Streams, PeerFault> {
         let Dialled { incoming, agreed, streams, .. } = dialled;
         let mut receiving = lock(&self.receiving);
         let requests = receiving.incoming.adopt(incoming);
         let mut sending = lock(&self.sending);
         let doubted = sending.outgoing.doubted();
-        sending.outgoing.on_link_up(self.now(), Terms::clone(&agreed.terms), &requests);
+        let up = sending.outgoing.on_link_up(self.now(), Terms::clone(&agreed.terms), &requests);
         let doubted = sending.outgoing.doubted() - doubted;
-        sending.mend();
+        if up.is_ok() {
+            sending.mend();
+        } else {
+            receiving.incoming.forget_session();
+        }
         let verdicts = sending.take_verdicts();
         drop((sending, receiving));
         self.tell(verdicts);
         self.hub.in_doubt(doubted);
+        self.space.notify_waiters();
+        up?;
         let terms = Arc::clone(&agreed.terms);
         let before = std::mem::replace(&mut *lock(&self.agreed), agreed);
         self.hub.up(terms.session, terms.resumed, terms.broker_epoch != before.terms.broker_epoch);
-        streams
+        Ok(streams)
     }
 
     /// Whether there is no use in another link.

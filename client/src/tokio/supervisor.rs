@@ -24,7 +24,7 @@ pub(super) async fn supervise(shared: Arc<Shared>, first: Streams, mut redial: O
     let mut streams = first;
     loop {
         let unsent = Tasks::start(&shared, streams).ended().await;
-        let (Some(redial), Some(reason)) = (&mut redial, shared.on_link_down(&unsent)) else { break };
+        let (Some(redial), Some(reason)) = (&mut redial, shared.on_link_down(unsent)) else { break };
         match redial.next_link(&shared, reason).await {
             Some(next) => streams = next,
             None => break,
@@ -47,11 +47,14 @@ impl Redial {
             shared.hub.waiting(reason.clone(), Duration::from_nanos(wait.0), breaker);
             let attempt = race(self.due(shared), shared.no_link_wanted()).await?;
             shared.hub.connecting(attempt, self.reconnector.breaker());
-            let error = match race(self.dialler.attempt(clock), shared.no_link_wanted()).await? {
-                Ok(dialled) => {
-                    self.reconnector.on_up();
-                    return Some(shared.on_link_up(dialled));
-                }
+            let error = match race(self.dialler.attempt(clock, shared.offer()), shared.no_link_wanted()).await? {
+                Ok(dialled) => match shared.on_link_up(dialled) {
+                    Ok(streams) => {
+                        self.reconnector.on_up();
+                        return Some(streams);
+                    }
+                    Err(fault) => ConnectError::Lost(Lost::Fault(fault)),
+                },
                 Err(error) => error,
             };
             let pause = Span(suggested_wait(&error).as_nanos() as u64);

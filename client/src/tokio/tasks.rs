@@ -64,23 +64,22 @@ impl Tasks {
         }
     }
 
-    /// Waits until both are over; returns what was not sent.
-    pub(super) async fn ended(mut self) -> Transmit {
-        // A task that panicked has sent who knows what; nothing of it is tried again.
-        let written = (&mut self.writer).await.unwrap_or_default();
-        if !written.finished {
+    /// Waits until both are over; returns what was given to the writer last. `None`: a task that panicked has sent who knows
+    /// what; nothing of it is tried again.
+    pub(super) async fn ended(mut self) -> Option<Transmit> {
+        let written = (&mut self.writer).await.ok();
+        if !written.as_ref().is_some_and(|written| written.finished) {
             // The reader has ended by itself, or would wait for what never comes.
             self.reader.abort();
         }
         let _ = (&mut self.reader).await;
-        written.left
+        written.map(|written| written.left)
     }
 }
 
 /// How a writer ended.
-#[derive(Default)]
 struct Written {
-    /// What it was given and could not send.
+    /// What it was given last, sent or not.
     left: Transmit,
     /// It closed its side in order, so the broker's last words may still come.
     finished: bool,

@@ -183,7 +183,7 @@ impl LibraryPeer {
                 }
                 Event::Rejected { reason, .. } | Event::Goodbye(reason) => self.on_last_word(&reason, now, oracle),
                 Event::Answered(..) => oracle.broke("an answer to what nobody asked"),
-                Event::Pinged(_) | Event::Confirm(_) => oracle.broke("the core does that itself"),
+                Event::Pinged(_) | Event::Confirm(_) | Event::Counted(_) => oracle.broke("the core does that itself"),
                 Event::Settled(..) => oracle.broke("nobody asked what becomes of a publish"),
                 Event::Overtaken => oracle.broke("nothing is sent again"),
             }

@@ -38,7 +38,7 @@ impl Outgoing {
             Level::Delivered { min_receivers } => min_receivers.max(1),
         };
         self.check_confirmable(options)?;
-        let shape = self.room(payload.len())?;
+        let shape = self.room(lane.number(), payload.len())?;
         let payload = payload.take_owned().unwrap_or_else(|| bytes::Bytes::copy_from_slice(payload.as_slice()));
         let seq = self.take_number(lane.number());
         let letter = Letter { topic, options: options.publish, seq, receivers, payload, takes: self.takes };
@@ -133,7 +133,7 @@ impl Outgoing {
         self.resent
     }
 
-    fn tell_given_up(&mut self) {
+    pub(super) fn tell_given_up(&mut self) {
         while let Some(given_up) = self.pending.poll_given_up() {
             // A broker that was never told of them need not be told that they are over.
             if self.link_is_up && self.terms.is_some() {

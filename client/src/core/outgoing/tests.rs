@@ -6,6 +6,7 @@ use crate::error::PublishError;
 use crate::lane::Lane;
 use bytes::Buf as _;
 use laneway_proto::control::{Limits, Welcome};
+use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::framing::length::{Front, front};
 use laneway_proto::session::handshake::feature;
 
@@ -303,10 +304,10 @@ fn when_a_link_breaks_after_any_byte_each_message_is_doubted_or_sent_again_but_n
         on_the_way.advance(cuts);
         publish(&mut outgoing, "a", Lane::COMMAND, b"waits");
         outgoing.ping(Instant(6));
-        outgoing.on_link_down(&on_the_way);
+        outgoing.on_link_down(on_the_way, true);
         let (doubted, waiting) = (outgoing.doubted(), outgoing.waiting_messages() as u64);
         assert_eq!((doubted + waiting, outgoing.unconfirmed()), (6, 0), "cut after {cuts} bytes");
-        outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[]);
+        outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[]).expect("a new session");
         let again = frames(&taken(&mut outgoing));
         assert_eq!(messages_declared_first(&again), waiting, "cut after {cuts} bytes");
         assert_eq!(again.iter().filter(|(header, _)| header.kind == Kind::PING).count(), 0, "nobody waits for it");
@@ -345,13 +346,13 @@ fn messages_declared_first(frames: &[(Header, Vec<u8>)]) -> u64 {
 fn what_is_published_without_a_link_waits_within_the_bounds_and_goes_behind_the_requests() {
     let options = CoreOptions { send_messages_max: 3, ..CoreOptions::new(IDENTITY) };
     let mut outgoing = open_with(&options, welcome(Limits::default(), feature::BATCH));
-    outgoing.on_link_down(&Transmit::default());
+    outgoing.on_link_down(Transmit::default(), true);
     for text in [b"1", b"2", b"3"] {
         publish(&mut outgoing, "a", Lane::COMMAND, text);
     }
     assert_eq!(try_publish(&mut outgoing, "a", Lane::COMMAND, b"4"), Err(TryPublishError::Full));
     let request = Control::answer(9, CloseCode::Normal, "in front");
-    outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[request]);
+    outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[request]).expect("a new session");
     let sent = frames(&taken(&mut outgoing));
     let kinds: Vec<Kind> = sent.iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [Kind::CTRL, Kind::CTRL, Kind::BATCH]);
@@ -362,11 +363,11 @@ fn what_is_published_without_a_link_waits_within_the_bounds_and_goes_behind_the_
 #[test]
 fn a_broker_that_takes_less_than_the_one_before_is_not_sent_what_was_built_for_that() {
     let mut outgoing = open();
-    outgoing.on_link_down(&Transmit::default());
+    outgoing.on_link_down(Transmit::default(), true);
     publish(&mut outgoing, "a", Lane::COMMAND, b"1");
     publish(&mut outgoing, "a", Lane::COMMAND, b"2");
     outgoing.ping(Instant(5));
-    outgoing.on_link_up(Instant(9), welcome(Limits::default(), 0), &[]);
+    outgoing.on_link_up(Instant(9), welcome(Limits::default(), 0), &[]).expect("a new session");
     let kinds: Vec<Kind> = frames(&taken(&mut outgoing)).iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [Kind::CTRL, Kind::PING], "the declaration and the question stay");
     assert_eq!((outgoing.doubted(), outgoing.unconfirmed()), (2, 0));
@@ -375,10 +376,10 @@ fn a_broker_that_takes_less_than_the_one_before_is_not_sent_what_was_built_for_t
 #[test]
 fn a_goodbye_is_the_end_on_any_link() {
     let mut outgoing = open();
-    outgoing.on_link_down(&Transmit::default());
+    outgoing.on_link_down(Transmit::default(), true);
     publish(&mut outgoing, "a", Lane::COMMAND, b"1");
     outgoing.goodbye(CloseCode::Normal, "");
-    outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[]);
+    outgoing.on_link_up(Instant(9), welcome(Limits::default(), feature::BATCH), &[]).expect("a new session");
     let kinds: Vec<Kind> = frames(&taken(&mut outgoing)).iter().map(|(header, _)| header.kind).collect();
     assert_eq!(kinds, [Kind::CTRL, Kind::PUB, Kind::CTRL]);
     assert_eq!(outgoing.intern("a").err(), Some(PublishError::NotOpen));
