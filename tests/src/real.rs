@@ -6,6 +6,7 @@ pub mod group;
 pub mod link;
 pub mod peer;
 pub mod process;
+pub mod proxy;
 pub mod witness;
 
 use std::path::{Path, PathBuf};

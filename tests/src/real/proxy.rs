@@ -1,0 +1,149 @@
+//! A link that can be cut: it passes on what goes between clients and a broker, until it is told not to.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::link::{Link, Place};
+
+/// How often a proxy looks whether somebody wants a link.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Passes on bytes, both ways, for any number of links.
+#[derive(Debug)]
+pub struct Proxy {
+    place: Place,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    target: Place,
+    /// Both ends of each link.
+    links: Mutex<Vec<[Link; 2]>>,
+    /// Nobody gets a link.
+    closed: AtomicBool,
+    /// Bytes that are passed on, of all links and both ways, before all are cut.
+    left: AtomicU64,
+    /// That is then the end of new links, too.
+    closes: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Proxy {
+    /// A way to `target` on a TCP port of its own.
+    pub fn start(target: &Place) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket takes the option");
+        let place = Place::Tcp(listener.local_addr().expect("bound"));
+        let state = Arc::new(State {
+            target: target.clone(),
+            links: Mutex::default(),
+            closed: AtomicBool::new(false),
+            left: AtomicU64::new(u64::MAX),
+            closes: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        });
+        let accepting = Arc::clone(&state);
+        thread::spawn(move || {
+            while !accepting.over.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((client, _)) if !accepting.closed.load(Ordering::Relaxed) => accepting.open(Link::Tcp(client)),
+                    Ok(_) => {}
+                    Err(_) => thread::sleep(LOOK_EVERY),
+                }
+            }
+        });
+        Self { place, state }
+    }
+
+    /// Where clients connect.
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Ends every link there is.
+    pub fn cut(&self) {
+        self.state.cut();
+    }
+
+    /// Ends every link once so many more bytes were passed on.
+    pub fn cut_after(&self, bytes: u64) {
+        self.state.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// The same, and none comes about any more.
+    pub fn close_after(&self, bytes: u64) {
+        self.state.closes.store(true, Ordering::SeqCst);
+        self.cut_after(bytes);
+    }
+
+    /// Whether new links come about.
+    pub fn set_open(&self, open: bool) {
+        self.state.closed.store(!open, Ordering::SeqCst);
+        if !open {
+            self.cut();
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.state.over.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+}
+
+impl State {
+    fn links(&self) -> MutexGuard<'_, Vec<[Link; 2]>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(self: &Arc<Self>, client: Link) {
+        let Ok(broker) = Link::dial(&self.target) else { return };
+        if let Link::Tcp(stream) = &client {
+            stream.set_nonblocking(false).expect("a socket takes the option");
+            stream.set_nodelay(true).expect("a socket takes the option");
+        }
+        client.patience(super::process::GUARD).expect("a socket takes the option");
+        let shared = [&client, &broker].map(|link| link.share().expect("descriptors are left"));
+        self.links().push(shared);
+        for (from, to) in [(&client, &broker), (&broker, &client)] {
+            let (from, to) = (from.share().expect("descriptors"), to.share().expect("descriptors"));
+            let state = Arc::clone(self);
+            thread::spawn(move || state.pass(from, to));
+        }
+    }
+
+    fn pass(&self, mut from: Link, mut to: Link) {
+        let mut memory = vec![0; 32 * 1024];
+        while let Ok(bytes @ 1..) = from.read(&mut memory) {
+            let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                Some(if left == u64::MAX { left } else { left.saturating_sub(bytes as u64) })
+            });
+            let passed = left.map_or(bytes, |left| usize::try_from(left).unwrap_or(usize::MAX).min(bytes));
+            if to.write_all(&memory[..passed]).is_err() {
+                break;
+            }
+            if passed < bytes {
+                self.left.store(u64::MAX, Ordering::SeqCst);
+                if self.closes.swap(false, Ordering::SeqCst) {
+                    self.closed.store(true, Ordering::SeqCst);
+                }
+                self.cut();
+            }
+        }
+        for link in [from, to] {
+            let _ = link.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn cut(&self) {
+        for link in self.links().drain(..).flatten() {
+            let _ = link.shutdown(Shutdown::Both);
+        }
+    }
+}
