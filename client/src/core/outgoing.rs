@@ -73,6 +73,8 @@ pub struct Outgoing {
     shape: Shape,
     /// How often what is ready was taken.
     takes: u64,
+    /// The same when this link's handshake was over.
+    takes_before: u64,
     resent: u64,
     /// Whether sessions are to outlive their links.
     resume: bool,
@@ -172,6 +174,7 @@ impl Outgoing {
             link_is_up: true,
             shape: Shape::default(),
             takes: 0,
+            takes_before: 0,
             resent: 0,
             resume: options.resume,
             sent: None,
@@ -184,6 +187,7 @@ impl Outgoing {
 
     /// The broker agreed: messages may be published from now on.
     pub fn on_welcome(&mut self, terms: Terms) {
+        self.takes_before = self.takes;
         self.shape = Shape::of(&terms);
         self.sent = (self.resume && terms.resumes).then(|| Box::new(Sent::new()));
         self.terms = Some(terms);

@@ -1,5 +1,7 @@
 //! A client in the simulation that speaks through the client library's core: the same plan, somebody else's words.
 
+mod resume;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -10,6 +12,7 @@ use laneway_client::{Item, Lane, LossReport, PublishOptions, Reason, SubscribeOp
 use laneway_proto::error::CloseCode;
 use laneway_proto::time::{Duration, Instant};
 
+use self::resume::Attempt;
 use super::client::{Client, DIAL_PATIENCE, DIALS_MAX, REDIAL_PAUSE, UNANSWERED_MAX};
 use super::hearing::Message;
 use super::net::LinkId;
@@ -37,6 +40,10 @@ struct Call {
     leaving: bool,
     last_word: Option<CloseCode>,
     since: Instant,
+    /// As it was made, for the next link.
+    options: CoreOptions,
+    /// The link is gone, and the session waits for another.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +64,7 @@ pub struct LibraryPeer {
     plan: PeerPlan,
     steps: VecDeque<Step>,
     call: Option<Call>,
+    attempt: Option<Attempt>,
     rests_until: Instant,
     read_rests_until: Instant,
     take_rests_until: Instant,
@@ -83,6 +91,7 @@ impl LibraryPeer {
             plan,
             steps,
             call: None,
+            attempt: None,
             rests_until,
             read_rests_until: Instant(0),
             take_rests_until: Instant(0),
@@ -113,6 +122,7 @@ impl LibraryPeer {
         let mut options = CoreOptions::new(identity);
         options.send_bytes_max = 20_000;
         options.lane_credit_bytes = self.plan.lane_credit_bytes;
+        options.resume = self.plan.resume;
         self.call = Some(Call {
             link,
             core: Core::new(now, &options),
@@ -125,6 +135,8 @@ impl LibraryPeer {
             leaving: false,
             last_word: None,
             since: now,
+            options,
+            lost: false,
         });
     }
 
@@ -132,6 +144,7 @@ impl LibraryPeer {
         let mut bytes = std::mem::take(&mut self.read_buffer);
         bytes.resize(self.plan.read_bytes_max, 0);
         while let Some(call) = &mut self.call
+            && !call.lost
             && now >= self.read_rests_until
         {
             let read = self.world.borrow_mut().client_read(call.link, &mut bytes);
@@ -229,10 +242,12 @@ impl LibraryPeer {
 
     /// The connection is over, whoever ended it.
     fn hang_up(&mut self, now: Instant, oracle: &mut Oracle) {
+        if self.survive(now, oracle) {
+            return;
+        }
         let Some(mut call) = self.call.take() else { return };
         call.take(usize::MAX, oracle);
-        let sessions = call.subscriptions.iter().map(|subscribed| subscribed.session).chain([call.session]);
-        for session in sessions {
+        for session in call.sessions() {
             if call.last_word == Some(CloseCode::Shutdown) {
                 oracle.complete(session);
             } else {
@@ -244,7 +259,7 @@ impl LibraryPeer {
     }
 
     fn watch_the_time(&mut self, now: Instant, oracle: &mut Oracle) {
-        let Some(call) = &mut self.call else { return };
+        let Some(call) = self.call.as_mut().filter(|call| !call.lost) else { return };
         let opening = !call.welcomed && !call.leaving;
         let late = call.core.poll_timeout().is_some_and(|at| at <= now) && call.core.on_timeout(now).is_err();
         if late || opening && now.since(call.since) >= DIAL_PATIENCE {
@@ -263,6 +278,9 @@ impl LibraryPeer {
             && now >= self.rests_until
         {
             if self.steps.front() == Some(&Step::Settle) && call.waits() {
+                break;
+            }
+            if call.lost && matches!(self.steps.front(), Some(Step::Leave(_) | Step::Ping)) {
                 break;
             }
             let Some(step) = self.steps.pop_front() else { break };
@@ -302,8 +320,10 @@ impl LibraryPeer {
     }
 
     fn leave(&mut self, leave: Leave, now: Instant, oracle: &mut Oracle) {
+        let resume = self.plan.resume;
         let Some(call) = &mut self.call else { return };
-        call.leaving = true;
+        // Whose session outlives its link has to say that it leaves.
+        call.leaving = !resume || !matches!(leave, Leave::Close | Leave::Reset);
         let link = call.link;
         self.rests_until = now + REDIAL_PAUSE;
         match leave {
@@ -324,19 +344,13 @@ impl LibraryPeer {
     }
 
     fn write(&mut self) {
-        use bytes::Buf as _;
-        let Some(call) = &mut self.call else { return };
-        loop {
-            if call.transmit.is_empty() && !call.core.poll_transmit(&mut call.transmit) {
-                return;
-            }
-            let chunk = call.transmit.chunk();
-            let chunk = &chunk[..chunk.len().min(self.plan.write_bytes_max)];
-            let count = self.world.borrow_mut().client_write(call.link, chunk);
-            if count == 0 {
-                return;
-            }
-            call.transmit.advance(count);
+        let bytes_max = self.plan.write_bytes_max;
+        let mut world = self.world.borrow_mut();
+        if let Some(attempt) = &mut self.attempt {
+            attempt.write(&mut world, bytes_max);
+        }
+        if let Some(call) = self.call.as_mut().filter(|call| !call.lost) {
+            write_all(&mut world, call.link, &mut call.core, &mut call.transmit, bytes_max);
         }
     }
 
@@ -353,6 +367,11 @@ impl LibraryPeer {
             }
             return;
         };
+        if call.lost {
+            wake(self.attempt.as_ref().map_or(self.rests_until, Attempt::until));
+            wake(self.take_rests_until);
+            return;
+        }
         // What was written made room for the next step.
         let waits = self.steps.front() == Some(&Step::Settle) && call.waits();
         if call.welcomed && !call.leaving && call.transmit.is_empty() && !waits && !self.steps.is_empty() {
@@ -377,6 +396,7 @@ impl Client for LibraryPeer {
         self.read(now, oracle);
         self.take(now, oracle);
         self.watch_the_time(now, oracle);
+        self.seek(now, oracle);
         self.follow_plan(now, oracle);
         self.write();
         self.plan_wake(now);
@@ -397,7 +417,7 @@ impl Client for LibraryPeer {
     }
 
     fn has_finished(&self) -> bool {
-        let idle = self.call.as_ref().is_none_or(|call| !call.waits() && call.transmit.is_empty());
+        let idle = self.call.as_ref().is_none_or(|call| !call.waits() && !call.lost && call.transmit.is_empty());
         self.retired || self.steps.is_empty() && self.dials > 0 && idle
     }
 
@@ -410,6 +430,7 @@ impl Client for LibraryPeer {
 
     fn retire(&mut self) {
         self.retired = true;
+        self.world.borrow_mut().wake(Actor::Client(self.id), Duration::ZERO);
     }
 
     fn is_connected(&self) -> bool {
@@ -423,14 +444,32 @@ impl Client for LibraryPeer {
         };
         format!(
             "client {id} (library): connection {}, welcomed: {}, leaving: {}, {} bytes unsent, waits for {} \
-             confirmations and {} PONGs, {steps} steps left, {dials} dials",
+             confirmations and {} PONGs, {steps} steps left, {dials} dials, lost: {}",
             call.link.0,
             call.welcomed,
             call.leaving,
             call.transmit.len() + call.core.waiting_bytes(),
             call.unconfirmed,
-            call.pings.len()
+            call.pings.len(),
+            call.lost
         )
+    }
+}
+
+/// Writes what a core has to say, as far as the link takes it.
+fn write_all(world: &mut World, link: LinkId, core: &mut Core, transmit: &mut Transmit, bytes_max: usize) {
+    use bytes::Buf as _;
+    loop {
+        if transmit.is_empty() && !core.poll_transmit(transmit) {
+            return;
+        }
+        let chunk = transmit.chunk();
+        let chunk = &chunk[..chunk.len().min(bytes_max)];
+        let count = world.client_write(link, chunk);
+        if count == 0 {
+            return;
+        }
+        transmit.advance(count);
     }
 }
 

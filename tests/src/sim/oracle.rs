@@ -28,6 +28,8 @@ struct Published {
     retain: bool,
     /// When the publisher was told that the broker has it.
     accepted: Option<u64>,
+    /// Its publisher lost a link before it was told, and the lane may lose.
+    forgiven: bool,
 }
 
 /// A subscription, with the moments of its life.
@@ -108,6 +110,15 @@ impl Oracle {
         }
     }
 
+    /// The session lost its link; what was under way on lanes that may lose is gone, and nobody reports it.
+    pub fn cut(&mut self, id: SessionId) {
+        let session = self.session(id);
+        session.losses.cut();
+        for (_, lane) in session.lanes.iter_mut().filter(|(lane, _)| may_lose(**lane)) {
+            lane.iter_mut().filter(|one| one.accepted.is_none()).for_each(|one| one.forgiven = true);
+        }
+    }
+
     /// The session gets nothing any more.
     pub fn end(&mut self, id: SessionId) {
         self.session(id).ended = true;
@@ -165,7 +176,17 @@ impl Oracle {
         let topic = self.topic(topic);
         let published = self.session(id).lanes.entry(lane).or_default();
         let place = published.len();
-        published.push(Published { from: id, lane, place, order, topic, len, retain: false, accepted: None });
+        published.push(Published {
+            from: id,
+            lane,
+            place,
+            order,
+            topic,
+            len,
+            retain: false,
+            accepted: None,
+            forgiven: false,
+        });
         let seq = published.len() as u32;
         (seq, speech::payload(Stamp { session: id.0, lane, seq }, len))
     }
@@ -183,7 +204,8 @@ impl Oracle {
     /// The broker has everything that the session published up to `mark`.
     pub fn accept(&mut self, id: SessionId, mark: u64) {
         let now = self.tick();
-        for published in self.session(id).lanes.values_mut().flatten().filter(|one| one.order <= mark) {
+        for published in self.session(id).lanes.values_mut().flatten().filter(|one| one.order <= mark && !one.forgiven)
+        {
             published.accepted.get_or_insert(now);
         }
     }
@@ -283,6 +305,9 @@ impl Oracle {
 
     /// Whether the session has to get the message, if it lives on.
     fn is_owed(&self, id: SessionId, from: SessionId, published: &Published) -> bool {
+        if published.forgiven {
+            return false;
+        }
         let session = &self.sessions[id.0 as usize];
         let topic = &self.topics[published.topic];
         let owed = |wanted: &Wanted| {

@@ -79,6 +79,7 @@ fn plan(conduct: Conduct) -> PeerPlan {
         write_bytes_max: 64 * 1024,
         take_pause: Duration::ZERO,
         lane_credit_bytes: LANE_CREDIT_BYTES_DEFAULT,
+        resume: false,
     }
 }
 

@@ -99,6 +99,8 @@ pub struct PeerPlan {
     pub take_pause: Duration,
     /// Bytes of each lane it lets the broker send ahead; of the library only.
     pub lane_credit_bytes: u64,
+    /// Its session outlives its links; of the library only.
+    pub resume: bool,
 }
 
 /// Messages an application takes before it rests.
@@ -176,6 +178,9 @@ fn settings(rng: &mut Rng, tight: bool) -> Settings {
             partial_frame_ms_max: *rng.pick(&[500, 10_000]),
             linger_ms_max: *rng.pick(&[0, 50, 1_000]),
             drain_ms_max: *rng.pick(&[50, 5_000]),
+            resume_grace_ms: *rng.pick(&[0, 100, 10_000]),
+            resume_bytes_max: *rng.pick(&[65_536, 200_000]),
+            resume_sessions_max: *rng.pick(&[0, 1, 100]),
             ..usual.limits
         },
         pools: Pools {
@@ -219,6 +224,7 @@ fn peer(rng: &mut Rng, wishes: &Wishes, large: usize) -> PeerPlan {
         },
         // The largest frame has to fit.
         lane_credit_bytes: *rng.pick(&[65_535, LANE_CREDIT_BYTES_DEFAULT]),
+        resume: library && rng.chance(600),
     }
 }
 

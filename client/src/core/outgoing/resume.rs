@@ -29,6 +29,8 @@ impl Outgoing {
         self.marks.clear();
         self.asked = None;
         self.link_is_up = false;
+        // What its writer has may be the handshake still.
+        let unsent = if self.takes == self.takes_before { Transmit::default() } else { unsent };
         if may_resume && self.sent.is_some() {
             self.park(unsent);
         } else {
@@ -69,6 +71,7 @@ impl Outgoing {
         }
         self.tail = None;
         self.link_is_up = true;
+        self.takes_before = self.takes;
         self.shape = Shape::of(&terms);
         self.pending.on_link_up(now);
         if !self.leaving {
