@@ -80,7 +80,14 @@ impl LibraryPeer {
             }
             Outcome::Agreed(terms) if terms.resumed => self.go_on(now, *terms, oracle),
             Outcome::Agreed(_) => {
-                self.world.borrow_mut().marks.hit("session_not_resumed");
+                let mut world = self.world.borrow_mut();
+                world.marks.hit("session_not_resumed");
+                // Nobody has a use for the session that it is given instead.
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.core.close();
+                    attempt.write(&mut world, usize::MAX);
+                }
+                drop(world);
                 self.give_up(now, oracle);
             }
         }
