@@ -55,6 +55,8 @@ fn a_link_that_breaks_at_any_byte_of_handshake_resume_and_frames_costs_nothing()
         resumed += sum(&system, |counters| counters.sessions_resumed);
         resent += sum(&system, |counters| counters.frames_resent);
         complete += u64::from(system.oracle().delivered() == 11);
+        let anew = system.world().borrow().marks.count("session_not_resumed");
+        assert_eq!(anew, 0, "broken after {bytes} bytes: a session was not resumed");
     }
     println!("{resumed} sessions resumed, {resent} frames sent again, {complete} runs got everything");
     assert!(resumed > 400 && resent > 100, "{resumed} sessions were resumed, {resent} frames sent again");

@@ -504,6 +504,21 @@ impl Shared {
         receiving.incoming.offer().filter(|_| parked)
     }
 
+    /// The session will not go on: what was sent is in doubt.
+    pub(super) fn forget_session(&self) {
+        let mut receiving = lock(&self.receiving);
+        let mut sending = lock(&self.sending);
+        receiving.incoming.forget_session();
+        let doubted = sending.outgoing.doubted();
+        sending.outgoing.forget_session();
+        let doubted = sending.outgoing.doubted() - doubted;
+        let verdicts = sending.take_verdicts();
+        drop((sending, receiving));
+        self.tell(verdicts);
+        self.hub.in_doubt(doubted);
+        self.space.notify_waiters();
+    }
+
     /// Another link is there: everything goes on over it. A fault is the broker's: the link is of no use.
     pub(super) fn on_link_up(&self, dialled: Dialled) -> Result<tasks::Streams, PeerFault> {
         let Dialled { incoming, agreed, streams, .. } = dialled;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use laneway_proto::error::CloseCode;
 use laneway_proto::time::Duration as Span;
 use tokio::time::sleep_until;
 
@@ -47,7 +48,9 @@ impl Redial {
             shared.hub.waiting(reason.clone(), Duration::from_nanos(wait.0), breaker);
             let attempt = race(self.due(shared), shared.no_link_wanted()).await?;
             shared.hub.connecting(attempt, self.reconnector.breaker());
-            let error = match race(self.dialler.attempt(clock, shared.offer()), shared.no_link_wanted()).await? {
+            let offer = shared.offer();
+            let offered = offer.is_some();
+            let error = match race(self.dialler.attempt(clock, offer), shared.no_link_wanted()).await? {
                 Ok(dialled) => match shared.on_link_up(dialled) {
                     Ok(streams) => {
                         self.reconnector.on_up();
@@ -58,7 +61,12 @@ impl Redial {
                 Err(error) => error,
             };
             let pause = Span(suggested_wait(&error).as_nanos() as u64);
-            next = self.reconnector.on_attempt_failed(clock.now(), error.retryable(), pause);
+            // What contradicts itself will do so the next time, too; without the session there is nothing to contradict.
+            let contradicts = offered && is_contradiction(&error);
+            if contradicts {
+                shared.forget_session();
+            }
+            next = self.reconnector.on_attempt_failed(clock.now(), contradicts || error.retryable(), pause);
             reason = no_link(error, attempt);
         }
         None
@@ -85,4 +93,15 @@ fn no_link(error: ConnectError, attempts: u32) -> Lost {
         return lost.clone();
     }
     Lost::Unreachable { attempts, class: error.class(), text: error.to_string() }
+}
+
+/// Whether one side says that the other's counts of a session cannot be.
+fn is_contradiction(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Lost(Lost::Goodbye(reason)) => {
+            matches!(reason.code(), Some(CloseCode::OutOfTurn | CloseCode::Malformed))
+        }
+        ConnectError::Lost(Lost::Fault(fault)) => fault.close_code() == CloseCode::OutOfTurn,
+        _ => false,
+    }
 }

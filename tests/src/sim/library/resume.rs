@@ -2,6 +2,7 @@
 
 use laneway_broker::io::{ListenerId, PeerAddress};
 use laneway_client::core::{Core, Event, Terms, Transmit};
+use laneway_proto::error::CloseCode;
 use laneway_proto::time::{Duration, Instant};
 
 use super::{Call, LibraryPeer};
@@ -35,6 +36,7 @@ impl Attempt {
 enum Outcome {
     Waits,
     Failed,
+    Blamed(String),
     Agreed(Box<Terms>),
 }
 
@@ -74,6 +76,7 @@ impl LibraryPeer {
         }
         match self.hear_attempt(now) {
             Outcome::Waits => {}
+            Outcome::Blamed(reason) => oracle.broke(format!("client {} may not resume: {reason}", self.id)),
             Outcome::Failed => {
                 self.drop_attempt();
                 self.rests_until = now + REDIAL_PAUSE;
@@ -114,6 +117,9 @@ impl LibraryPeer {
             while let Some(event) = attempt.core.poll_event(now) {
                 match event {
                     Event::Welcomed(terms) => return Outcome::Agreed(terms),
+                    Event::Goodbye(reason) if reason.code() == Some(CloseCode::OutOfTurn) => {
+                        return Outcome::Blamed(reason.to_string());
+                    }
                     Event::Rejected { .. } | Event::Goodbye(_) => return Outcome::Failed,
                     _ => {}
                 }
