@@ -13,7 +13,11 @@ const WINDOWS_MAX: u32 = 12;
 
 /// Allocations on the shards' thread while a million messages go from one publisher to one subscriber per topic.
 fn allocations(shards: u8, topics: usize, payload_bytes: usize) -> u64 {
-    let load = Load { shards, topics, readers: 1, payload_bytes, mesh_chunks_max: 32 };
+    measured(Load { shards, topics, readers: 1, payload_bytes, mesh_chunks_max: 32, lasting: false })
+}
+
+fn measured(load: Load) -> u64 {
+    let Load { topics, payload_bytes, .. } = load;
     // A list that reaches a length it never had before grows once; that is not a cost per message, and once every list
     // has had its longest, a window passes without any. A cost per message would show in every window.
     load.run(WARM_UP_MESSAGES, |shards| {
@@ -43,4 +47,12 @@ fn a_million_messages_across_shards_allocate_nothing() {
 #[test]
 fn messages_larger_than_a_receive_buffer_allocate_nothing() {
     assert_eq!(allocations(1, 1, 20_000), 0);
+}
+
+#[test]
+fn a_million_messages_that_are_kept_until_they_are_counted_allocate_nothing() {
+    for payload_bytes in [64, 2_000] {
+        let load = Load { shards: 1, topics: 1, readers: 1, payload_bytes, mesh_chunks_max: 32, lasting: true };
+        assert_eq!(measured(load), 0, "{payload_bytes} bytes");
+    }
 }

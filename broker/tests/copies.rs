@@ -68,7 +68,8 @@ fn assert_none(problems: &[String]) {
 fn large_payloads_are_not_copied_on_one_shard() {
     let mut problems = Vec::new();
     for (payload_bytes, readers) in LARGE.into_iter().flat_map(|bytes| [(bytes, 1), (bytes, 3)]) {
-        let load = Load { shards: 1, topics: 1, readers, payload_bytes, mesh_chunks_max: MESH_CHUNKS_MAX };
+        let load =
+            Load { shards: 1, topics: 1, readers, payload_bytes, mesh_chunks_max: MESH_CHUNKS_MAX, lasting: false };
         let [Tally { copied_bytes, messages_out, .. }] = measure(load)[..] else { panic!("one shard") };
         // A frame that lies across receive buffers has its header copied, to be renamed, and of its payload what is too
         // little to hold a buffer for.
@@ -82,7 +83,8 @@ fn small_payloads_are_copied_at_most_once_for_each_reader() {
     let mut problems = Vec::new();
     for payload_bytes in [64, 512] {
         for (topics, readers) in [(1, 1), (1, 3), (10, 1), (10, 3)] {
-            let load = Load { shards: 1, topics, readers, payload_bytes, mesh_chunks_max: MESH_CHUNKS_MAX };
+            let load =
+                Load { shards: 1, topics, readers, payload_bytes, mesh_chunks_max: MESH_CHUNKS_MAX, lasting: false };
             let [Tally { copied_bytes, messages_out, .. }] = measure(load)[..] else { panic!("one shard") };
             let frame_bytes = (HEADER_BYTES + payload_bytes) as u64;
             // One frame in thirty or fewer lies across receive buffers and is put together first.
@@ -97,7 +99,8 @@ fn across_shards_a_payload_is_copied_once_for_all_readers_there() {
     let mut problems = Vec::new();
     for payload_bytes in LARGE {
         // The publisher and the second reader are on the first shard, the first and the third reader on the other.
-        let load = Load { shards: 2, topics: 1, readers: 3, payload_bytes, mesh_chunks_max: MESH_CHUNKS_MAX };
+        let load =
+            Load { shards: 2, topics: 1, readers: 3, payload_bytes, mesh_chunks_max: MESH_CHUNKS_MAX, lasting: false };
         let [here, there] = measure(load)[..] else { panic!("two shards") };
         assert!(there.messages_out > here.messages_out, "two of three readers are on the other shard");
         let crossed_bytes = here.messages_in * (HEADER_BYTES + payload_bytes) as u64;

@@ -87,12 +87,16 @@ impl<I: Io> Shard<I> {
         if conn.moving.is_some() {
             self.movers.push(key);
         }
+        let counts = conn.lasting.as_ref().is_some_and(|lasting| lasting.tally.poll_timeout().is_some());
         let more = !conn.outbox.is_empty() || conn.outbox.poll_timeout().is_some();
         let replays = conn.replay.is_some();
         conn.outbox.take_unblocked(false, &mut self.unblocked);
         let closing = conn.closing.is_some();
         if more {
             self.mark_dirty(key);
+        }
+        if counts {
+            self.list_counts(key);
         }
         self.unblock();
         if replays {

@@ -68,7 +68,8 @@ impl<I: Io> Shard<I> {
             let Some(conn) = self.conns.at_mut(key) else { continue };
             let Some(lasting) = &mut conn.lasting else { continue };
             lasting.listed = false;
-            if lasting.link != LinkState::Up {
+            // While something is in flight this would only wait behind it, however long that takes; its end asks again.
+            if lasting.link != LinkState::Up || conn.outbox.in_flight() {
                 continue;
             }
             if let Some(frame) = lasting.tally.poll_transmit(now, &mut [0; COUNT_FRAME_BYTES_MAX]) {

@@ -14,6 +14,7 @@ use laneway_broker::io::uring::{Doorbell, UringIo, UringParts};
 use laneway_broker::mesh;
 use laneway_broker::shard::{Identity, Shard, ShardParts};
 use laneway_proto::control::{Body, Control, DeclareTopics, Hello, Sub, Subscribe, Topic};
+use laneway_proto::frame::count::{self, COUNT_FRAME_BYTES_MAX, LaneTotal};
 use laneway_proto::header::{Header, Kind};
 use laneway_proto::limits::{HEADER_BYTES, TOPIC_ID_DYNAMIC_FIRST};
 use laneway_proto::session::handshake::{PREFACE, feature};
@@ -43,6 +44,8 @@ pub(crate) struct Load {
     pub(crate) payload_bytes: usize,
     /// Chunks on the way between two shards; readers that hold half of them get copies.
     pub(crate) mesh_chunks_max: u32,
+    /// Whether sessions outlive their links: everybody counts, and keeps what is not counted.
+    pub(crate) lasting: bool,
 }
 
 impl Load {
@@ -52,19 +55,23 @@ impl Load {
         let names: Vec<String> = (0..self.topics).map(|topic| format!("load/{topic}")).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let mut reads = Vec::new();
-        let mut publisher = connect(&mut shards, address);
+        let mut publisher = connect(&mut shards, address, self.lasting);
         let mut peers = Vec::new();
         for name in names.iter().flat_map(|name| std::iter::repeat_n(name, self.readers)) {
-            let mut reader = connect(&mut shards, address);
+            let mut reader = connect(&mut shards, address, self.lasting);
             subscribe(&mut reader, name);
             let read = Arc::new(AtomicBool::new(false));
-            peers.push(reading(reader, Arc::clone(&read)));
+            peers.push(if self.lasting { counting(reader) } else { reading(reader, Arc::clone(&read)) });
             reads.push(read);
         }
         for _ in 0..1_000 {
             turn(&mut shards);
         }
         declare(&mut publisher, &names);
+        if self.lasting {
+            let counts = publisher.try_clone().expect("descriptors are left");
+            peers.push(reading(counts, Arc::new(AtomicBool::new(true))));
+        }
         let stopping = Arc::clone(&stop);
         let load = frames(self.topics, self.payload_bytes);
         peers.push(std::thread::spawn(move || {
@@ -72,13 +79,15 @@ impl Load {
         }));
         // Every queue is full once, together and alone, before anything is measured: the worst case, after which memory
         // is reused.
-        fill(&mut shards);
+        if !self.lasting {
+            fill(&mut shards);
+        }
         let let_read = |stopped: Option<usize>| {
             for (place, read) in reads.iter().enumerate() {
                 read.store(stopped != Some(place), Ordering::Relaxed);
             }
         };
-        for stopped in 0..reads.len() {
+        for stopped in (0..reads.len()).filter(|_| !self.lasting) {
             let_read(Some(stopped));
             fill(&mut shards);
         }
@@ -173,10 +182,10 @@ fn fill(shards: &mut [Shard<UringIo>]) {
 }
 
 /// Connects and says hello; what the broker answers is read by whoever reads.
-fn connect(shards: &mut [Shard<UringIo>], address: SocketAddr) -> TcpStream {
+fn connect(shards: &mut [Shard<UringIo>], address: SocketAddr, lasting: bool) -> TcpStream {
     let before: usize = shards.iter().map(Shard::connections).sum();
     let mut stream = TcpStream::connect(address).expect("accepting");
-    let features = feature::BATCH | feature::FRAGMENTS;
+    let features = feature::BATCH | feature::FRAGMENTS | if lasting { feature::RESUME } else { 0 };
     let hello = Hello { version_min: 1, version_max: 1, node_id: vec![7; 16], features, ..Hello::default() };
     stream.write_all(&PREFACE).expect("connected");
     stream.write_all(&Control::new(Body::Hello(hello)).to_frame()).expect("connected");
@@ -198,6 +207,35 @@ fn reading(mut reader: TcpStream, told: Arc<AtomicBool>) -> JoinHandle<()> {
             }
             if !reader.read(&mut memory).is_ok_and(|bytes| bytes > 0) {
                 break;
+            }
+        }
+    })
+}
+
+/// Reads everything, and says so often enough.
+fn counting(mut reader: TcpStream) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut memory = vec![0; 256 * 1024];
+        let mut have = 0;
+        let (mut total, mut told, mut preface) = (0, 0, PREFACE.len());
+        while let Ok(bytes @ 1..) = reader.read(&mut memory[have..]) {
+            have += bytes;
+            let mut at = preface.min(have);
+            preface -= at;
+            while let Some(Ok(header)) = memory[at..have].first_chunk::<HEADER_BYTES>().map(Header::decode)
+                && at + usize::from(header.len) <= have
+            {
+                total += u64::from(header.kind.is_data());
+                at += usize::from(header.len);
+            }
+            memory.copy_within(at..have, 0);
+            have -= at;
+            if total >= told + 64 {
+                told = total;
+                let mut out = [0; COUNT_FRAME_BYTES_MAX];
+                if reader.write_all(count::encode(&[LaneTotal { lane: 1, total }], &mut out)).is_err() {
+                    break;
+                }
             }
         }
     })

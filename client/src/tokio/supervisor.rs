@@ -97,11 +97,13 @@ fn no_link(error: ConnectError, attempts: u32) -> Lost {
 
 /// Whether one side says that the other's counts of a session cannot be.
 fn is_contradiction(error: &ConnectError) -> bool {
-    match error {
-        ConnectError::Lost(Lost::Goodbye(reason)) => {
-            matches!(reason.code(), Some(CloseCode::OutOfTurn | CloseCode::Malformed))
-        }
-        ConnectError::Lost(Lost::Fault(fault)) => fault.close_code() == CloseCode::OutOfTurn,
-        _ => false,
-    }
+    let ConnectError::Lost(lost) = error else { return false };
+    let code = if let Lost::Goodbye(reason) = lost {
+        reason.code()
+    } else if let Lost::Fault(fault) = lost {
+        Some(fault.close_code())
+    } else {
+        None
+    };
+    matches!(code, Some(CloseCode::OutOfTurn | CloseCode::Malformed))
 }

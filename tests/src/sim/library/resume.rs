@@ -121,7 +121,17 @@ impl LibraryPeer {
                         return Outcome::Blamed(reason.to_string());
                     }
                     Event::Rejected { .. } | Event::Goodbye(_) => return Outcome::Failed,
-                    _ => {}
+                    // Nothing else comes before the session goes on.
+                    Event::Subscribed(_)
+                    | Event::SubscribeRefused(..)
+                    | Event::Messages(_)
+                    | Event::Pinged(_)
+                    | Event::Pong { .. }
+                    | Event::Answered(..)
+                    | Event::Confirm(_)
+                    | Event::Counted(_)
+                    | Event::Settled(..)
+                    | Event::Overtaken => {}
                 }
             }
             let read = self.world.borrow_mut().client_read(attempt.link, &mut bytes);
