@@ -110,6 +110,8 @@ pub struct Outbox {
     credit_over: bool,
     /// Times frames had to wait for credit, until somebody asked.
     credit_waits: u32,
+    /// Times frames had to wait until the peer has counted others, until somebody asked.
+    count_waits: u32,
     /// Every lane is ahead of its rate until then.
     paused_until: Option<Instant>,
     /// Leaves behind everything else.
@@ -220,6 +222,11 @@ impl Outbox {
         std::mem::replace(&mut self.credit_waits, 0)
     }
 
+    /// Times since the last call that frames had to wait until the peer has counted others.
+    pub const fn take_count_waits(&mut self) -> u32 {
+        std::mem::replace(&mut self.count_waits, 0)
+    }
+
     /// Whether the publishers that feed this queue have to wait.
     pub fn is_full(&self, service: &Service) -> bool {
         service.policy == Policy::Block
@@ -305,8 +312,10 @@ impl Outbox {
             // One lane in use: whole entries, up to the bound.
             let room = turn_bytes.min(bytes_max - self.wire.bytes());
             let taken = self.take_from(now, lane, room, pool, drops);
-            let waits = taken == 0 && self.credit.is_some() && !self.is_uncounted() && self.has_waiting(lane);
-            self.credit_waits += u32::from(waits);
+            let waits = taken == 0 && self.has_waiting(lane);
+            let uncounted = self.is_uncounted();
+            self.credit_waits += u32::from(waits && self.credit.is_some() && !uncounted);
+            self.count_waits += u32::from(waits && uncounted);
             if let (Some(scheduler), Some(lane)) = (&mut self.scheduler, lane) {
                 scheduler.charge(now, lane, taken as usize);
                 // A lane of which nothing could be taken waits for credit, or until its frames are counted.

@@ -45,6 +45,7 @@ impl<I: Io> Shard<I> {
         let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
         let count = conn.outbox.start_send(now, &mut pieces, self.io.pool_mut(), &mut self.counters.dropped);
         self.counters.credit_waits += u64::from(conn.outbox.take_credit_waits());
+        self.counters.count_waits += u64::from(conn.outbox.take_count_waits());
         if count > 0 {
             self.counters.sends += 1;
             self.io.send(key, conn.socket, &pieces[..count]);

@@ -6,6 +6,8 @@ use crate::error::PublishError;
 use crate::lane::Lane;
 use bytes::Buf as _;
 use laneway_proto::control::{Limits, Welcome};
+use laneway_proto::error::PeerFault;
+use laneway_proto::frame::count::LaneTotal;
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::framing::length::{Front, front};
 use laneway_proto::session::handshake::feature;
@@ -312,6 +314,72 @@ fn when_a_link_breaks_after_any_byte_each_message_is_doubted_or_sent_again_but_n
         assert_eq!(messages_declared_first(&again), waiting, "cut after {cuts} bytes");
         assert_eq!(again.iter().filter(|(header, _)| header.kind == Kind::PING).count(), 0, "nobody waits for it");
         cuts += if cuts < 300 || whole - cuts < 300 { 1 } else { 997 };
+    }
+}
+
+/// A session that can be resumed, and the second of two parts that its link was given; the first was sent, and the broker
+/// has counted so many frames of it.
+fn with_a_link_under_way(counted: u64) -> (Outgoing, Transmit) {
+    let options = CoreOptions { resume: true, ..CoreOptions::new(IDENTITY) };
+    let mut outgoing = open_with(&options, welcome(Limits::default(), feature::BATCH | feature::RESUME));
+    let mut link = Transmit::default();
+    publish(&mut outgoing, "a", Lane::COMMAND, b"one");
+    publish(&mut outgoing, "b", Lane::STATE, b"gone with the link");
+    publish(&mut outgoing, "b", Lane::COMMAND, b"two");
+    outgoing.poll_transmit(&mut link);
+    link.advance(link.len());
+    assert_eq!(outgoing.on_count(LaneTotal { lane: 1, total: counted }), Ok(false));
+    publish(&mut outgoing, "b", Lane::COMMAND, b"three");
+    let large = outgoing.intern("c").expect("valid");
+    outgoing.publish(large, Lane::COMMAND.into(), &mut Bytes::from(vec![7; 100_000]).into()).expect("taken");
+    outgoing.poll_transmit(&mut link);
+    (outgoing, link)
+}
+
+#[test]
+fn a_session_that_goes_on_after_any_byte_sends_again_what_was_not_received_and_nothing_else() {
+    let mut whole = Vec::new();
+    let mut link = with_a_link_under_way(0).1;
+    while link.has_remaining() {
+        whole.extend_from_slice(link.chunk());
+        link.advance(link.chunk().len());
+    }
+    // Where the frames of the lane end, and their messages' numbers: the large one is in seven parts.
+    let (mut ends, mut end) = (Vec::new(), 0);
+    for (header, body) in frames(&whole) {
+        end += HEADER_BYTES + body.len();
+        ends.extend(header.kind.is_data().then_some(end));
+    }
+    let numbers = [1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 5, 6];
+    for bytes in (0..300).chain((300..whole.len()).step_by(997)).chain([whole.len()]) {
+        let received = 2 + ends.iter().filter(|&&end| end <= bytes).count();
+        let (mut outgoing, mut link) = with_a_link_under_way(bytes as u64 % 3);
+        link.advance(bytes);
+        publish(&mut outgoing, "a", Lane::COMMAND, b"waits");
+        outgoing.on_link_down(link, true);
+        publish(&mut outgoing, "d", Lane::COMMAND, b"said meanwhile");
+        let mut terms = welcome(Limits::default(), feature::BATCH | feature::RESUME);
+        terms.resumed = true;
+        terms.received[1] = received as u64;
+        outgoing.on_link_up(Instant(9), terms, &[]).expect("the counts are possible");
+        let again = frames(&taken(&mut outgoing));
+        let data = again.iter().filter(|(header, _)| header.kind.is_data());
+        let sent: Vec<u32> = data.map(|(header, _)| header.seq).collect();
+        assert_eq!((sent, outgoing.doubted()), (numbers[received..].to_vec(), 0), "{bytes} bytes were taken");
+    }
+}
+
+#[test]
+fn counts_that_contradict_what_was_sent_are_the_brokers_fault_and_leave_everything_in_doubt() {
+    for received in [0, 11] {
+        let (mut outgoing, mut link) = with_a_link_under_way(1);
+        link.advance(link.len());
+        outgoing.on_link_down(link, true);
+        let mut terms = welcome(Limits::default(), feature::BATCH | feature::RESUME);
+        terms.resumed = true;
+        terms.received[1] = received;
+        assert_eq!(outgoing.on_link_up(Instant(9), terms, &[]), Err(PeerFault::CountAhead));
+        assert_eq!((outgoing.doubted(), outgoing.is_parked()), (5, false));
     }
 }
 
