@@ -95,10 +95,8 @@ fn take_all(mut subscription: Subscription, total: impl Fn() -> Option<u64>) {
 
 /// Whether a connection went on with its session when it came up last.
 fn went_on(events: &mut Events) -> bool {
-    let ups = std::iter::from_fn(|| events.try_recv()).filter_map(|event| match event {
-        ConnectionEvent::Up { resumed, .. } => Some(resumed),
-        _ => None,
-    });
+    let ups = std::iter::from_fn(|| events.try_recv())
+        .filter_map(|event| if let ConnectionEvent::Up { resumed, .. } = event { Some(resumed) } else { None });
     ups.last().expect("it came up")
 }
 

@@ -15,7 +15,7 @@ pub enum ConnectionEvent {
         /// 1 for the first attempt since the link broke.
         attempt: u32,
     },
-    /// The broker agreed. All subscriptions have been asked for again.
+    /// The broker agreed. The session goes on, or all subscriptions have been asked for again.
     Up {
         /// The session's number.
         session: u32,
@@ -31,7 +31,8 @@ pub enum ConnectionEvent {
     },
     /// The doubt is over.
     Recovered,
-    /// There is no link. What the broker sends to subscriptions meanwhile is lost to them.
+    /// There is no link. What the broker has for subscriptions meanwhile waits there, and is lost to them if the session does
+    /// not go on.
     Down {
         /// Why.
         reason: Lost,

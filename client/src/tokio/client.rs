@@ -32,8 +32,9 @@ use crate::subscribe_options::SubscribeOptions;
 /// not finish is as if it had not been asked for, unless its documentation says more.
 ///
 /// When the link breaks, the library dials again (see [`reconnect`](crate::ConnectOptions::reconnect)): subscriptions
-/// go on, and publishing goes on within the bounds of the send queue. What the broker had not confirmed is reported by
-/// [`Client::flush`] and by [`Client::events`].
+/// go on, and publishing goes on within the bounds of the send queue. If the broker still has the session, it goes on where
+/// it stood: on reliable lanes nothing is lost and nothing comes twice, in either direction. Otherwise what the broker had not
+/// confirmed is reported by [`Client::flush`] and by [`Client::events`].
 #[derive(Debug)]
 pub struct Client {
     link: Arc<Link>,
@@ -394,7 +395,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`FlushError::MaybeDelivered`] if a link broke before the broker confirmed everything; each handle is told once.
+    /// [`FlushError::MaybeDelivered`] if a session ended before the broker confirmed everything; each handle is told once.
+    /// What is lost on lanes that lose, when a link breaks and the session goes on, is not told.
     /// While there is no link and nothing is in doubt it waits for the next one.
     pub async fn flush(&self) -> Result<(), FlushError> {
         loop {
