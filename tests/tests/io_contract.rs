@@ -2,6 +2,7 @@
 
 use laneway_broker::io::{Completion, Io as _, PeerAddress, Receive, ReceiveEnd, SEND_PIECES_MAX, Wait};
 use laneway_broker::pool::Piece;
+use laneway_broker::slab::Key;
 use laneway_proto::time::{Duration, Instant};
 use laneway_tests::contract::kernel::KernelDoors;
 use laneway_tests::contract::simulated::SimulatedDoors;
@@ -48,6 +49,7 @@ promises![
     both_directions_flow_at_once_through_shared_buffers,
     without_a_free_buffer_receiving_ends_and_resumes_without_loss,
     a_cancelled_receive_ends_once_and_the_next_one_continues,
+    a_connection_that_is_handed_on_goes_on_under_another_key,
     shutdown_ends_what_is_in_flight,
     ending_the_sending_side_leaves_the_receiving_side_open,
     a_peer_that_resets_ends_receives_and_sends,
@@ -129,6 +131,44 @@ fn every_dial_is_accepted_once_on_a_socket_of_its_own<D: Doors>(mut door: D) {
     for _ in 0..20 {
         let extra = door.turn_briefly(0);
         assert!(!extra.iter().any(|completion| matches!(completion, Completion::Accepted { .. })), "{extra:?}");
+    }
+}
+
+fn a_connection_that_is_handed_on_goes_on_under_another_key<D: Doors>(mut door: D) {
+    for _ in 0..20 {
+        let mut connection = door.connect(3);
+        door.io(0).receive(connection.key, connection.socket, Receive::Many);
+        let (mut bytes, mut written) = (Vec::new(), 0);
+        door.turn_until("the first bytes arrive", |door, completions| {
+            written += door.write(&mut connection.far, &b"first"[written..]);
+            let ended = take(door, completions, 3, &mut bytes);
+            if ended.is_some_and(resumes) {
+                door.io(0).receive(connection.key, connection.socket, Receive::Many);
+            }
+            bytes == b"first"
+        });
+        door.io(0).cancel_receive(connection.key);
+        door.turn_until("the receive ends", |door, completions| take(door, completions, 3, &mut bytes).is_some());
+        door.io(0).release(connection.socket);
+        let key = Key { slot: 4, generation: 9 };
+        door.io(0).receive(key, connection.socket, Receive::Many);
+        let (mut more, mut written) = (Vec::new(), 0);
+        door.turn_until("the rest arrives, and then the end", |door, completions| {
+            if written < 6 {
+                written += door.write(&mut connection.far, &b"second"[written..]);
+                if written == 6 {
+                    door.finish(&mut connection.far);
+                }
+            }
+            assert_eq!(take(door, completions, 3, &mut Vec::new()), None, "nothing has the old name");
+            let ended = take(door, completions, 4, &mut more);
+            if ended.is_some_and(resumes) {
+                door.io(0).receive(key, connection.socket, Receive::Many);
+            }
+            ended == Some(ReceiveEnd::Closed)
+        });
+        assert_eq!(more, b"second");
+        door.io(0).close(connection.socket);
     }
 }
 

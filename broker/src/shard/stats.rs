@@ -128,7 +128,8 @@ impl<I: Io> Shard<I> {
         for reason in CloseReason::all() {
             list.number(&format!("closed.{}", reason.name()), counters.closed_for(reason));
         }
-        list.number("connections", self.conns.len() as u64);
+        list.number("connections", (self.conns.len() - self.away.len()) as u64);
+        list.number("sessions_away", self.away.len() as u64);
         list.number("queue_bytes", self.outbox_bytes());
         list.number("filters", self.router.filters() as u64);
         list.number("retained_topics", u64::from(self.retained.topics()));

@@ -24,7 +24,7 @@ const SMALL_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of small ones that are put together.
 const GATHERED_BYTES_MAX: usize = 64 * 1024;
 /// Empty buffers kept for reuse.
-const SPARE_MAX: usize = 16;
+const SPARE_MAX: usize = 8;
 
 const _: () = assert!(
     LANE_SENT_BYTES_MAX >= 8 * laneway_proto::lane::tally::COUNT_BYTES as u64,
