@@ -264,3 +264,37 @@ fn a_subscriber_without_a_link_gets_what_was_published_meanwhile() {
         assert_eq!(message.payload, number.to_string());
     }
 }
+
+#[test]
+fn a_link_that_only_the_client_has_lost_is_ended_when_the_session_goes_on_over_another() {
+    for shards in [1, 2] {
+        let broker = Launch::new(shards).start();
+        let way = Proxy::start(broker.tcp());
+        let (publisher, subscriber) = (client(broker.tcp()), client(way.place()));
+        let mut received = subscriber.subscribe("a").expect("allowed");
+        let mut next = 0_u64;
+        for round in 1..=10 {
+            for _ in 0..100 {
+                publisher.publish("a", next.to_string()).expect("a link");
+                next += 1;
+            }
+            way.cut_for_clients();
+            wait_for("the link is missed", || subscriber.state().links_lost == round);
+            publisher.flush().expect("a link");
+            for number in next - 100..next {
+                let message = received.recv_timeout(GUARD).expect("a connection").expect("in time");
+                assert_eq!(message.payload, number.to_string());
+            }
+        }
+        let resumed = sum_of(&publisher, "sessions_resumed");
+        assert_eq!((resumed, sum_of(&publisher, "connections")), (10, 2), "the broker has let go of the old links");
+    }
+}
+
+/// What all shards together say of something.
+fn sum_of(client: &Client, name: &str) -> u64 {
+    let stats = client.stats("shard.").expect("a link");
+    let of_it =
+        stats.iter().filter(|stat| stat.name.rsplit('.').next() == Some(name) && stat.name.split('.').count() == 3);
+    of_it.filter_map(|stat| stat.number()).sum::<f64>() as u64
+}

@@ -1,6 +1,7 @@
 //! Sessions that outlive their links: broken at every byte, on another shard, too late, too many, with a full queue.
 
 use laneway_broker::counters::{CloseReason, Counters};
+use laneway_broker::io::Io as _;
 use laneway_proto::error::CloseCode;
 use laneway_proto::time::Duration;
 use laneway_tests::sim::story::{Story, pause_ms, publish, subscribe};
@@ -136,4 +137,30 @@ fn a_session_without_a_link_stops_its_publishers_like_one_that_does_not_read() {
     system.advance(SOON).expect("nothing goes wrong");
     let slow = system.shards()[0].counters().closed_for(CloseReason::Ours(CloseCode::SlowConsumer));
     assert_eq!((system.shards()[0].sessions_away(), slow, system.holdings().buffers), (0, 1, 0), "then it goes on");
+}
+
+#[test]
+fn a_session_without_a_link_holds_no_receive_buffer() {
+    let reset = vec![pause_ms(200), Step::Leave(Leave::Reset), pause_ms(60_000)];
+    let mut story = lasting(Story::new(1), 0, [subscribe("a/#"), reset].concat());
+    // Nothing is read, so that what is published waits in the buffers it came in.
+    story = story.who(|who| (who.read_pause, who.read_bytes_max) = (Duration::from_millis(100), 300));
+    story = story.client(vec![pause_ms(120), publish("a/b", 40, 3_000), pause_ms(60_000)]);
+    (story.network.capacity_bytes_min, story.network.capacity_bytes_max) = (2_000, 2_000);
+    story.workload.settings.pools.copy_below_bytes = 100;
+    let mut system = story.begin();
+    let held = |system: &System| {
+        let pool = system.shards()[0].io().pool();
+        pool.ingress_total() - pool.lent()
+    };
+    system.advance(Duration::from_millis(190)).expect("nothing goes wrong");
+    assert!(held(&system) > 0, "what waits is shared");
+    system.world().borrow_mut().config.refuse_permille = 1_000;
+    for _ in 0..50 {
+        if system.shards()[0].sessions_away() == 0 {
+            system.advance(Duration::from_millis(10)).expect("nothing goes wrong");
+        }
+    }
+    assert_eq!((system.shards()[0].sessions_away(), held(&system)), (1, 0));
+    assert!(system.holdings().buffers > 0, "it was copied, and is kept");
 }

@@ -387,3 +387,19 @@ fn the_shortest_way_takes_what_the_long_one_takes_and_nothing_at_the_bound() {
     long.push(&service, 9, &bytes);
     assert_eq!(short.send(), long.send());
 }
+
+#[test]
+fn without_a_link_what_the_broker_says_is_for_nobody_and_frames_wait() {
+    let mut bench = Bench::new();
+    let commands = service(1, Policy::Block, 10_000);
+    bench.outbox.count_frames();
+    bench.outbox.keep(LaneTable::STANDARD.reliable(), 10_000);
+    bench.push(&commands, 70_000, &frame(70_000, 1, b"sent"));
+    assert_eq!(bench.send_all().len(), 1);
+    bench.outbox.on_link_lost(&mut bench.pool);
+    bench.outbox.push_control(b"an answer", &mut bench.pool);
+    bench.push(&commands, 70_000, &frame(70_000, 1, b"waits"));
+    assert_eq!(bench.outbox.wire_bytes(), 0);
+    assert_eq!(bench.outbox.on_resume(&[0; LANES_MAX], &mut bench.pool), Ok(1));
+    assert_eq!(bench.send_all(), [frame(70_000, 1, b"sent"), frame(70_000, 1, b"waits")]);
+}

@@ -316,6 +316,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_told_is_told_again_with_the_fewest_receivers_of_both_times() {
+        let mut lane = deliveries(4);
+        lane.tell_again();
+        assert_eq!(lane.poll_delivered(), None, "nothing was delivered");
+        let first = lane.on_message(7, 7, 2).expect("a place");
+        assert!(!lane.on_received(first) && lane.on_received(first));
+        assert_eq!(lane.poll_delivered(), Some(Delivered { seq_through: 7, receivers: 2 }));
+        lane.tell_again();
+        assert_eq!(lane.poll_delivered(), Some(Delivered { seq_through: 7, receivers: 2 }));
+        let second = lane.on_message(8, 8, 1).expect("a place");
+        assert!(lane.on_received(second));
+        lane.tell_again();
+        assert_eq!(lane.poll_delivered(), Some(Delivered { seq_through: 8, receivers: 1 }));
+    }
+
+    #[test]
     fn what_is_not_delivered_holds_up_what_is_behind_it_until_it_is_given_up() {
         let mut lane = deliveries(4);
         let tickets: alloc::vec::Vec<u32> = [5, 6, 8].iter().filter_map(|&seq| lane.on_message(seq, seq, 1)).collect();

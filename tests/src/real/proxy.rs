@@ -30,6 +30,10 @@ struct State {
     left: AtomicU64,
     /// That is then the end of new links, too.
     closes: AtomicBool,
+    /// Broker's ends of links that only their clients have lost.
+    orphans: Mutex<Vec<Link>>,
+    /// Ends of links are kept to themselves.
+    silent: AtomicBool,
     over: AtomicBool,
 }
 
@@ -45,6 +49,8 @@ impl Proxy {
             closed: AtomicBool::new(false),
             left: AtomicU64::new(u64::MAX),
             closes: AtomicBool::new(false),
+            orphans: Mutex::default(),
+            silent: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&state);
@@ -68,6 +74,15 @@ impl Proxy {
     /// Ends every link there is.
     pub fn cut(&self) {
         self.state.cut();
+    }
+
+    /// Ends every link for its client; the broker is not told, now or later.
+    pub fn cut_for_clients(&self) {
+        self.state.silent.store(true, Ordering::SeqCst);
+        for [client, broker] in self.state.links().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+            self.state.orphans.lock().unwrap_or_else(PoisonError::into_inner).push(broker);
+        }
     }
 
     /// Ends every link once so many more bytes were passed on.
@@ -136,8 +151,10 @@ impl State {
                 self.cut();
             }
         }
-        for link in [from, to] {
-            let _ = link.shutdown(Shutdown::Both);
+        if !self.silent.load(Ordering::SeqCst) {
+            for link in [from, to] {
+                let _ = link.shutdown(Shutdown::Both);
+            }
         }
     }
 
