@@ -87,14 +87,14 @@ impl Core {
 
     /// What it takes to go on with this session over another link: for [`CoreOptions::session`]. `None`: it cannot.
     pub fn offer(&self) -> Option<Resume> {
-        self.incoming.offer()
+        self.incoming.offer().filter(|_| !self.outgoing.is_leaving())
     }
 
     /// The same connection over a link that was just established, on which `fresh`, a session of its own or this one
     /// resumed, was welcomed. `unsent` is what the old link had left. If the session is another one, subscriptions are made
     /// again, and publishes that are to be delivered are sent again. A fault is the broker's: the link is to be closed.
     pub fn adopt(&mut self, now: Instant, unsent: Transmit, fresh: Self, terms: Terms) -> Result<(), PeerFault> {
-        self.outgoing.on_link_down(unsent, self.incoming.offer().is_some());
+        self.outgoing.on_link_down(unsent, self.offer().is_some());
         self.partial = fresh.partial;
         let requests = self.incoming.adopt(fresh.incoming);
         self.outgoing.on_link_up(now, terms, &requests)?;

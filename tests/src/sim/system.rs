@@ -290,7 +290,9 @@ impl System {
         // A local publisher stops at the bound, one run over it; a remote one when it hears of it, all its chunks over it.
         let others = u64::from(self.workload.shards) - 1;
         let over = 2 * 65_536 + others * u64::from(settings.pools.mesh_chunks_max) * CHUNK_BYTES as u64;
-        let bound = shard.connections() as u64 * (u64::from(settings.limits.outbox_bytes_max) + over);
+        // Each lane has a queue of its own.
+        let lanes = u64::from(settings.lanes.reliable().count_ones()) + 2;
+        let bound = shard.connections() as u64 * (lanes * u64::from(settings.limits.outbox_bytes_max) + over);
         let waiting = shard.outbox_bytes();
         if waiting > bound {
             let count = shard.connections();

@@ -38,6 +38,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether goodbye was said.
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
     /// Whether there is no link and the session may go on over another one.
     pub const fn is_parked(&self) -> bool {
         self.parked.is_some()
@@ -211,10 +216,14 @@ impl Kept {
 
     /// Takes data frames of which no byte was sent.
     fn take_some(&mut self, from: &Transmit, wanted: impl Fn(&Untouched<'_>) -> bool) {
-        let data = from.untouched().filter(|frame| is_data(frame) && wanted(frame));
-        // The rest of a message whose start was sent cannot be sent alone.
-        for frame in data.skip_while(|frame| fragment_index(frame).is_some_and(|at| at > 0)) {
-            self.put(&frame);
+        let mut last = None;
+        for frame in from.untouched().filter(|frame| is_data(frame) && wanted(frame)) {
+            let message = Some((frame.header.lane, frame.header.seq));
+            // The rest of a message whose start was sent cannot be sent alone; fragments of one follow each other.
+            if fragment_index(&frame).is_none_or(|at| at == 0) || last == message {
+                self.put(&frame);
+                last = message;
+            }
         }
     }
 
