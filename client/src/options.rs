@@ -194,10 +194,10 @@ impl ConnectOptions {
         self
     }
 
-    /// Bytes and messages that may wait in each subscription's queue; at either bound the socket is no longer read
-    /// until the subscriber takes them, and everything else that arrives on this connection waits, too. One read (up to
-    /// 128 KiB) may pass the bound. Default 16 MiB and 1,048,576: with [`lane_credit`](Self::lane_credit) as it is, the
-    /// broker stops lane by lane before that.
+    /// Bytes and messages that may wait in each subscription's queue if the broker keeps to no
+    /// [`lane_credit`](Self::lane_credit), which is the bound otherwise. At either bound the socket is no longer read until
+    /// the subscriber takes them, and everything else that arrives on this connection waits, too. One read (up to
+    /// 128 KiB) may pass the bound. Default 16 MiB and 1,048,576.
     #[must_use]
     pub const fn receive_queue(mut self, bytes_max: usize, messages_max: usize) -> Self {
         self.receive_bytes_max = bytes_max;

@@ -163,6 +163,11 @@ impl Incoming {
         self.resume = false;
     }
 
+    /// Whether the broker sends no more than the credit of each lane allows.
+    pub const fn keeps_credit(&self) -> bool {
+        self.credit.is_some()
+    }
+
     /// The CREDIT frame to be sent, if there is one.
     pub fn poll_credit(&mut self) -> Option<Vec<u8>> {
         self.credit.as_mut()?.poll_frame()

@@ -114,7 +114,8 @@ impl Receiving {
                     if let Some(queue) = self.queues.get(&id) {
                         let (is_full, consumer) = queue.fill(id, &mut self.incoming);
                         tidings.consumers.extend(consumer);
-                        if is_full {
+                        // Credit bounds what comes by lane; not to read would stop the other lanes, too.
+                        if is_full && !self.incoming.keeps_credit() {
                             full.push(Arc::clone(queue));
                         }
                     }

@@ -125,7 +125,7 @@ async fn drain<W: AsyncWrite + Unpin>(sink: &mut W, transmit: &mut Transmit) -> 
     sink.flush().await
 }
 
-/// Reads until the link ends; stops reading while a subscriber's queue is full.
+/// Reads until the link ends. From a broker that keeps to no credit, stops reading while a subscriber's queue is full.
 async fn read<R: AsyncRead + Unpin>(shared: Arc<Shared>, mut source: R, mut buffer: BytesMut) {
     let mut full: Vec<Arc<Queue>> = Vec::new();
     let mut tidings = Tidings::default();
