@@ -48,7 +48,7 @@ mod tests {
 
     fn rules(allow: &[&str]) -> PeerRules {
         let allow = allow.iter().map(|rule| Rule::parse(rule).expect("a rule")).collect();
-        PeerRules { known_only: true, allow }
+        PeerRules { known_only: true, allow, ..PeerRules::default() }
     }
 
     #[test]

@@ -93,6 +93,11 @@ pub struct Counters {
     pub confirms_asked: u64,
     /// Of those, publishes that are not counted, because as many as may wait did.
     pub confirms_uncounted: u64,
+    /// Wills published for sessions that ended without a GOODBYE.
+    pub wills_published: u64,
+    /// Messages of the broker itself (wills, `$sys`) that were dropped: no room towards a shard for too long, or no topic
+    /// name left.
+    pub own_dropped: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// Sends handed to the kernel.
@@ -178,11 +183,11 @@ impl Counters {
     }
 
     /// Everything that is one number for the whole shard, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 39] {
+    pub const fn named(&self) -> [(&'static str, u64); 41] {
         named!(self; besides closed messages_in messages_out dropped;
             accepted refused_at_once accept_paused options_refused welcomed rejected
             sessions_parked sessions_resumed sessions_expired sessions_evicted resumes_refused frames_resent
-            bytes_in frames_in runs confirms_asked confirms_uncounted turns
+            bytes_in frames_in runs confirms_asked confirms_uncounted wills_published own_dropped turns
             sends bytes_out runs_shared runs_copied runs_crossed runs_unrouted
             retained_refused retained_expired retained_replayed frames_rejected control_malformed frames_split
             paused_by_outbox paused_by_mesh credit_waits count_waits no_buffers sends_short completions_stale

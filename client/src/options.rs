@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use laneway_proto::limits::{LANE_CREDIT_BYTES_DEFAULT, LANES_MAX, METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX};
+use laneway_proto::control::Will;
+use laneway_proto::limits::{
+    LANE_CREDIT_BYTES_DEFAULT, LANES_MAX, METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX, WILL_BYTES_MAX,
+};
 use laneway_proto::session::Patience;
 use laneway_proto::time::Duration as Span;
+use laneway_proto::topic;
 
 use crate::backoff::Retry;
 use crate::core::{CoreOptions, Identity, KeepaliveOptions, SEND_BYTES_MAX_DEFAULT, SEND_MESSAGES_MAX_DEFAULT};
 use crate::error::OptionsError;
 use crate::link::ReconnectOptions;
+use crate::publish_options::PublishOptions;
 use crate::random::{process_epoch, process_node_id, random_u64};
 
 /// Bytes a subscription's queue may hold before the socket is no longer read, unless set otherwise.
@@ -47,6 +52,7 @@ pub struct ConnectOptions {
     pub(crate) drain: Duration,
     pub(crate) retry: Option<Retry>,
     pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) will: Option<Will>,
     pub(crate) network_id: String,
     pub(crate) node_id: Option<[u8; 16]>,
     pub(crate) nodelay: bool,
@@ -68,6 +74,7 @@ impl ConnectOptions {
             drain: Duration::from_secs(5),
             retry: None,
             metadata: BTreeMap::new(),
+            will: None,
             network_id: String::new(),
             node_id: None,
             nodelay: true,
@@ -107,6 +114,27 @@ impl ConnectOptions {
     #[must_use]
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// A message that the broker publishes for this client if it goes without saying goodbye: because its process ends, its
+    /// link breaks for longer than the session waits, or it breaks a rule. At most 16,384 bytes. Default: nothing.
+    ///
+    /// ```
+    /// use laneway_client::{ConnectOptions, Lane, PublishOptions};
+    /// let retained = PublishOptions { retain: true, ..Lane::EVENT.into() };
+    /// let mourned = ConnectOptions::new().will("arm/state", "gone", retained);
+    /// ```
+    #[must_use]
+    pub fn will(
+        mut self,
+        topic: impl Into<String>,
+        payload: impl Into<Vec<u8>>,
+        options: impl Into<PublishOptions>,
+    ) -> Self {
+        let PublishOptions { lane, retain, .. } = options.into();
+        let lane = u32::from(lane.number());
+        self.will = Some(Will { topic: topic.into(), payload: payload.into(), lane, retain });
         self
     }
 
@@ -223,6 +251,12 @@ impl ConnectOptions {
         if self.network_id.len() > NETWORK_ID_BYTES_MAX {
             return Err(OptionsError::NetworkId(self.network_id.len()));
         }
+        if let Some(will) = &self.will {
+            topic::check_publish(&will.topic).map_err(|error| OptionsError::WillTopic(error.text()))?;
+            if will.payload.len() > WILL_BYTES_MAX {
+                return Err(OptionsError::Will(will.payload.len()));
+            }
+        }
         Ok(())
     }
 
@@ -238,6 +272,7 @@ impl ConnectOptions {
         CoreOptions {
             network_id: self.network_id.clone(),
             metadata: self.metadata.clone(),
+            will: self.will.clone(),
             lane_credit_bytes: self.lane_credit_bytes,
             send_bytes_max: self.send_bytes_max,
             send_messages_max: self.send_messages_max,

@@ -60,6 +60,8 @@ pub const SUBSCRIPTIONS_PER_SESSION_MAX: u32 = 16_384;
 pub const CONTROL_BYTES_MAX: usize = FRAME_BYTES_MAX - HEADER_BYTES;
 /// Bytes of a session's metadata, keys and values together.
 pub const METADATA_BYTES_MAX: usize = 4_096;
+/// Payload bytes of a will, which is part of HELLO.
+pub const WILL_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a node id.
 pub const NODE_ID_BYTES: usize = 16;
 /// Bytes of a network id.
@@ -90,4 +92,4 @@ const _: () = assert!(
 );
 const _: () =
     assert!(TOPICS_PER_SESSION_MAX <= TOPICS_MAX_DEFAULT, "one session cannot exhaust the intern table alone");
-const _: () = assert!(METADATA_BYTES_MAX * 4 < CONTROL_BYTES_MAX, "metadata leaves room for the rest of HELLO");
+const _: () = assert!(METADATA_BYTES_MAX * 4 + WILL_BYTES_MAX < CONTROL_BYTES_MAX, "the rest of HELLO has room, too");

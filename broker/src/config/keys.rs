@@ -91,6 +91,7 @@ pub const KEYS: &[Key] = &[
     number("limits.resume_grace_ms", 0, HOUR_MS, |s| &mut s.limits.resume_grace_ms),
     number("limits.resume_bytes_max", 64 * 1024, 1024 * MIB, |s| &mut s.limits.resume_bytes_max),
     number("limits.resume_sessions_max", 0, MIB, |s| &mut s.limits.resume_sessions_max),
+    number("limits.peers_gone_max", 0, MIB, |s| &mut s.limits.peers_gone_max),
     number("pools.ingress_buffer_bytes", 1_024, 64 * 1024, |s| &mut s.pools.shape.ingress_buffer_bytes),
     Key {
         name: "pools.ingress_buffers",
@@ -112,6 +113,7 @@ pub const KEYS: &[Key] = &[
     number("tcp.backlog", 1, 65_535, |s| &mut s.tcp.backlog),
     Key { name: "unix.mode", kind: Kind::Text(set_mode, |s| format!("{:03o}", s.unix.mode)) },
     number("unix.send_buffer_bytes", 0, 64 * MIB, |s| &mut s.unix.send_buffer_bytes),
+    Key { name: "peers.presence", kind: Kind::Flag(|s| &mut s.peers.presence) },
     Key { name: "peers.known_only", kind: Kind::Flag(|s| &mut s.peers.known_only) },
     Key { name: "peers.allow", kind: Kind::Texts(add_rule, |s| s.peers.allow.iter().map(Rule::text).collect()) },
 ];

@@ -55,6 +55,8 @@ pub struct Limits {
     pub resume_grace_ms: u32,
     /// Bytes that were sent to one session and are kept until it has counted them; then nothing more is sent to it.
     pub resume_bytes_max: u32,
+    /// Peers that are gone and still told of, in each shard.
+    pub peers_gone_max: u32,
     /// Sessions without a link, in each shard; beyond it the one that was to end first is ended.
     pub resume_sessions_max: u32,
 }
@@ -168,6 +170,7 @@ impl Default for Settings {
                 resume_grace_ms: limits::RESUME_GRACE_MS_DEFAULT,
                 resume_bytes_max: 8 * 1024 * 1024,
                 resume_sessions_max: 1_024,
+                peers_gone_max: 1_024,
             },
             lanes: LaneTable::STANDARD,
             pools: Pools {

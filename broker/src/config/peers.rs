@@ -21,12 +21,20 @@ pub enum Rule {
 }
 
 /// The list and whether it is in force.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeerRules {
+    /// Tell everybody who asks on `$sys/peer/+` who is there.
+    pub presence: bool,
     /// Refuse peers that no rule knows.
     pub known_only: bool,
     /// The rules; one match is enough.
     pub allow: Vec<Rule>,
+}
+
+impl Default for PeerRules {
+    fn default() -> Self {
+        Self { presence: true, known_only: false, allow: Vec::new() }
+    }
 }
 
 impl Rule {

@@ -1,5 +1,6 @@
 //! One peer: its socket, its session, what waits on both sides, and how far it is on its way out.
 
+pub mod about;
 pub mod lasting;
 
 use std::collections::HashSet;
@@ -11,6 +12,7 @@ use laneway_proto::limits::{NODE_ID_BYTES, TOPIC_ID_DYNAMIC_FIRST};
 use laneway_proto::session::{Session, State};
 use laneway_proto::time::Instant;
 
+use self::about::About;
 use self::lasting::{Lasting, LinkState};
 use crate::confirms::Confirms;
 use crate::counters::CloseReason;
@@ -104,6 +106,10 @@ pub struct Conn {
     pub confirms: Option<Box<Confirms>>,
     /// What lets its session outlive its link, if both sides want that.
     pub lasting: Option<Box<Lasting>>,
+    /// What it says of itself, once its session has begun.
+    pub about: Option<Box<About>>,
+    /// When bytes of it arrived last.
+    pub heard: Instant,
     /// Its HELLO, which asks for a session: the connection goes there once nothing of it is in flight.
     pub moving: Option<Box<Hello>>,
     /// Topics it publishes to.
@@ -162,6 +168,8 @@ impl Conn {
             outbox: Outbox::default(),
             confirms: None,
             lasting: None,
+            about: None,
+            heard: now,
             moving: None,
             topics: TopicMap::default(),
             told: HashSet::new(),
@@ -197,7 +205,8 @@ impl Conn {
 
     /// Whether its session goes on without its link if that ends for this reason.
     pub fn outlives(&self, reason: CloseReason) -> bool {
-        let broke = matches!(reason, CloseReason::PeerLeft | CloseReason::ConnectionFailed);
+        let silent = CloseReason::Ours(CloseCode::Timeout);
+        let broke = matches!(reason, CloseReason::PeerLeft | CloseReason::ConnectionFailed) || reason == silent;
         let up = self.lasting.as_ref().is_some_and(|lasting| lasting.link == LinkState::Up);
         broke && up && self.closing.is_none() && self.session.state() == State::Open
     }

@@ -64,6 +64,7 @@ impl<I: Io> Shard<I> {
         if conn.is_deaf() {
             conn.inbox.clear(self.io.pool_mut());
         }
+        self.tell_gone(key, reason);
         self.end_session(key);
         if let (Some(goodbye), Some(conn)) = (goodbye, self.conns.at_mut(key)) {
             conn.outbox.push_last(&goodbye.to_frame());
@@ -100,6 +101,7 @@ impl<I: Io> Shard<I> {
         }
         self.tickets.retain(|_, ticket| ticket.key != key);
         self.abandon(key);
+        self.bury(key);
         self.unblock();
     }
 
@@ -145,8 +147,9 @@ impl<I: Io> Shard<I> {
         self.counters.on_closed(reason);
         if self.log_budget.take(now) {
             let ms = now.since(conn.since).as_millis();
-            let (peer, reason, bytes_in) = (conn.name(), reason.name(), conn.bytes_in);
-            tracing::debug!(peer, reason, ms, bytes_in, "connection closed");
+            let (peer, reason) = (conn.name(), reason.name());
+            let (bytes_in, bytes_out) = (conn.bytes_in, conn.bytes_out);
+            tracing::debug!(peer, reason, ms, bytes_in, bytes_out, "connection closed");
         } else {
             self.counters.logs_suppressed += 1;
         }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use laneway_proto::control::{
-    Body, Control, DeclareTopics, Goodbye, Hello, Limits, Reject, Sub, Subscribe, Unsubscribe, Welcome,
+    Body, Control, DeclareTopics, Goodbye, Hello, Limits, Reject, Sub, Subscribe, Unsubscribe, Welcome, Will,
 };
 use laneway_proto::error::{CloseCode, DecodeError, PeerFault};
 use laneway_proto::lane::policy::Policy;
-use laneway_proto::limits::{FRAGMENT_BYTES_STREAM, FRAME_BYTES_MAX, LANES_MAX, WIRE_VERSION};
+use laneway_proto::limits::{FRAGMENT_BYTES_STREAM, FRAME_BYTES_MAX, LANES_MAX, WILL_BYTES_MAX, WIRE_VERSION};
 use laneway_proto::session::State;
 use laneway_proto::session::handshake::{Offer, Refusal, feature};
 use laneway_proto::topic;
@@ -62,6 +62,9 @@ impl<I: Io> Shard<I> {
                 Ok(())
             }
             (State::Open, Some(Body::Goodbye(_))) => {
+                if let Some(about) = &mut conn.about {
+                    about.said_goodbye = true;
+                }
                 let reply = Goodbye { code: CloseCode::Normal.number(), reason: String::new(), drain_ms: 0 };
                 self.begin_close(key, CloseReason::PeerLeft, Some(Control::new(Body::Goodbye(reply))));
                 Ok(())
@@ -74,7 +77,11 @@ impl<I: Io> Shard<I> {
                 self.on_stats_request(key, id, &request.selector);
                 Ok(())
             }
-            (State::Open, Some(Body::Resume(_) | Body::PeerUpdate(_)) | None) => {
+            (State::Open, Some(Body::PeerUpdate(update))) => {
+                self.on_peer_update(key, id, update);
+                Ok(())
+            }
+            (State::Open, Some(Body::Resume(_)) | None) => {
                 self.answer(key, id, CloseCode::UnsupportedKind, "this broker does not know that control message");
                 Ok(())
             }
@@ -123,6 +130,8 @@ impl<I: Io> Shard<I> {
         self.make_lasting(key, hello);
         let welcome = self.welcome(hello, session, false);
         self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());
+        self.introduce_peer(key, hello);
+        self.arm_timer(key);
         Ok(())
     }
 
@@ -297,6 +306,7 @@ fn judge(hello: &Hello, settings: &crate::config::Settings, conn: &crate::conn::
     };
     offer.check(&settings.network_id)?;
     access::admit(&settings.peers, &conn.address, &hello.node_id)?;
+    hello.will.as_ref().map_or(Ok(()), check_will)?;
     let needed = feature::BATCH | feature::FRAGMENTS;
     if hello.features & needed != needed {
         let reason = "the client does not understand batches and fragments; use a client of this version";
@@ -306,6 +316,18 @@ fn judge(hello: &Hello, settings: &crate::config::Settings, conn: &crate::conn::
         Some(code) => Err(Refusal { code, reason: "the broker has as many connections as it may; try again later" }),
         None => Ok(()),
     }
+}
+
+/// Whether a will can be published when its time comes.
+fn check_will(will: &Will) -> Result<(), Refusal> {
+    topic::check_publish(&will.topic).map_err(|error| Refusal { code: CloseCode::Forbidden, reason: error.text() })?;
+    if will.lane == 0 || will.lane as usize >= LANES_MAX {
+        return Err(Refusal { code: CloseCode::Forbidden, reason: "the will is on no lane for messages; use 1 to 15" });
+    }
+    if will.payload.len() > WILL_BYTES_MAX {
+        return Err(Refusal { code: CloseCode::Limit, reason: "the will has more than 16384 bytes" });
+    }
+    Ok(())
 }
 
 fn check_sub(sub: &Sub) -> Result<(), (CloseCode, &'static str)> {

@@ -3,7 +3,7 @@
 //! Each step is a file: `accept`, `receive`, `direct` (the shortest way), `deliver`, `keep` (last values), `cross` (mail from
 //! other shards), `command` (control messages), `confirm` (what publishers are told), `stats` (what is counted, for who
 //! asks), `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`, `drain`; `residency` measures;
-//! `resume` keeps sessions over the breaks of their links.
+//! `presence` tells who is there and publishes wills; `resume` keeps sessions over the breaks of their links.
 
 mod accept;
 mod close;
@@ -15,6 +15,7 @@ mod direct;
 mod drain;
 mod flush;
 mod keep;
+mod presence;
 mod receive;
 mod residency;
 mod resume;
@@ -48,6 +49,7 @@ use self::command::Ticket;
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
+use self::presence::{Numbers, Own, watch_deadline};
 use self::residency::Residency;
 use self::stats::Gathering;
 
@@ -149,6 +151,11 @@ pub struct Shard<I: Io> {
     away: BTreeSet<(Instant, Key)>,
     /// Peers to tell what was received of them.
     counting: Vec<Key>,
+    /// Numbers of the peers that others are told of.
+    numbers: Numbers,
+    /// What the broker itself publishes, until there is room for it.
+    own: VecDeque<Own>,
+    own_seq: u32,
     /// Connections that may be ready to go to their sessions.
     movers: Vec<Key>,
     /// Memory for frames across buffers, reused.
@@ -200,6 +207,9 @@ impl<I: Io> Shard<I> {
             lasting: HashMap::new(),
             away: BTreeSet::new(),
             counting: Vec::new(),
+            numbers: Numbers::default(),
+            own: VecDeque::new(),
+            own_seq: 0,
             movers: Vec::new(),
             partials: Vec::new(),
             log_budget: close::LogBudget::default(),
@@ -231,6 +241,7 @@ impl<I: Io> Shard<I> {
         self.resume_publishers();
         self.feed_waiting();
         self.move_connections();
+        self.route_own();
         self.flush_confirms();
         self.flush_counts();
         self.flush();

@@ -43,6 +43,10 @@ impl<I: Io> Shard<I> {
             return;
         };
         conn.bytes_in += u64::from(len);
+        conn.heard = self.io.now();
+        if let Some(about) = &mut conn.about {
+            about.asked = false;
+        }
         self.counters.bytes_in += u64::from(len);
         if conn.is_deaf() {
             self.io.pool_mut().release(buf);

@@ -102,6 +102,7 @@ impl<I: Io> Shard<I> {
         self.io.shutdown(conn.socket);
         self.counters.on_closed(reason);
         self.counters.sessions_parked += 1;
+        self.tell_gone(key, reason);
         self.progress_cut(key);
     }
 
@@ -329,6 +330,7 @@ impl<I: Io> Shard<I> {
         self.counters.sessions_resumed += 1;
         self.gatherings.retain(|_, gathering| gathering.key != key);
         self.say_resumed(key, &hello);
+        self.reintroduce_peer(key);
         self.list_confirms(key);
         if replays {
             self.line_up_replay(key);

@@ -3,7 +3,7 @@
 use laneway_proto::error::CloseCode;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{Shard, listener_of};
+use super::{Shard, listener_of, watch_deadline};
 use crate::conn::Conn;
 use crate::conn::lasting::LinkState;
 use crate::counters::CloseReason;
@@ -34,6 +34,12 @@ impl<I: Io> Shard<I> {
             self.expire(key);
             return;
         }
+        if self.watch(now, key) {
+            // It is asked in vain; if its session may, it goes on over another link.
+            self.stop_receiving(key);
+            self.abort(key, CloseReason::Ours(CloseCode::Timeout));
+        }
+        let Some(conn) = self.conns.at_mut(key) else { return };
         let count_is_due = count_deadline(conn).is_some_and(|at| at <= now);
         let report_is_due = conn.outbox.poll_timeout().is_some_and(|at| at <= now);
         let confirm_is_due = confirm_deadline(conn).is_some_and(|at| at <= now);
@@ -80,7 +86,7 @@ impl<I: Io> Shard<I> {
         // The same of what it is told.
         let confirm = confirm_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
         let count = count_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
-        let more = [confirm, count, away_until(conn)];
+        let more = [confirm, count, away_until(conn), watch_deadline(conn)];
         let Some(earliest) = deadlines.into_iter().chain(more).flatten().min() else { return };
         if conn.timer_at.is_none_or(|set| earliest < set) {
             conn.timer_at = Some(earliest);

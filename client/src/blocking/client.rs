@@ -200,6 +200,21 @@ impl Client {
         self.driven.wait(self.driven.client().stats(selector))
     }
 
+    /// Tells the broker something else about this client; see [`crate::Client::update_metadata`].
+    ///
+    /// ```no_run
+    /// # fn example(client: &laneway_client::blocking::Client) -> Result<(), laneway_client::RequestError> {
+    /// client.update_metadata([("rack", "8")])?;
+    /// # Ok(()) }
+    /// ```
+    pub fn update_metadata<K, V>(&self, metadata: impl IntoIterator<Item = (K, V)>) -> Result<(), RequestError>
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        self.driven.wait(self.driven.client().update_metadata(metadata))
+    }
+
     /// Writes everything queued, says goodbye and waits until the broker is done.
     pub fn close(&self) -> Result<(), CloseError> {
         self.driven.wait(self.driven.client().close())

@@ -1,10 +1,10 @@
 //! The receiving half of a session: finds frames, keeps the order of the handshake, and sorts messages to
 //! subscriptions.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use laneway_proto::control::{Body, Control, Resume, StatsRequest};
+use laneway_proto::control::{Body, Control, PeerUpdate, Resume, StatsRequest};
 use laneway_proto::error::{DecodeError, PeerFault};
 use laneway_proto::frame::batch;
 use laneway_proto::frame::confirm;
@@ -16,7 +16,7 @@ use laneway_proto::framing::length::{Front, front};
 use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::lane::table::LaneTable;
 use laneway_proto::lane::tally::Tally;
-use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES, WIRE_VERSION};
+use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, METADATA_BYTES_MAX, PREFACE_BYTES, WIRE_VERSION};
 use laneway_proto::session::handshake::may_become_preface;
 use laneway_proto::session::{Patience, Session, State, Step};
 use laneway_proto::time::Instant;
@@ -27,7 +27,7 @@ use super::event::Event;
 use super::inbox::{Inbox, Parcel, lane_of};
 use super::keepalive::{Alarm, Keepalive, KeepaliveOptions, Verdict};
 use super::names::Names;
-use super::options::CoreOptions;
+use super::options::{CoreOptions, ROLE};
 use super::repeats::{Fate, Repeats};
 use super::requests::{RequestId, Requests};
 use super::subscriptions::{Settled, SubscriptionId, Subscriptions};
@@ -589,6 +589,23 @@ impl Incoming {
             return Err(RequestError::NotOpen);
         }
         self.requests.ask(Body::StatsRequest(StatsRequest { selector: selector.into() }))
+    }
+
+    /// Tells what this client is from now on; the returned message is to be sent, and [`Event::Answered`] follows. The
+    /// version has to grow from update to update.
+    pub fn tell_metadata(
+        &mut self,
+        version: u64,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<(RequestId, Control), RequestError> {
+        let bytes = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > METADATA_BYTES_MAX {
+            return Err(RequestError::TooLarge(bytes));
+        }
+        if self.terms.is_none() {
+            return Err(RequestError::NotOpen);
+        }
+        self.requests.ask(Body::PeerUpdate(PeerUpdate { version, roles: vec![ROLE.into()], metadata }))
     }
 
     /// Moves the messages staged for a subscription behind those in `out`.

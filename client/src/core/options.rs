@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use laneway_proto::control::{Hello, Limits, Resume};
+use laneway_proto::control::{Hello, Limits, Resume, Will};
 use laneway_proto::limits::{FRAME_BYTES_MAX, LANE_CREDIT_BYTES_DEFAULT, LANES_MAX, WIRE_VERSION};
 use laneway_proto::session::Patience;
 use laneway_proto::session::handshake::feature;
 use laneway_proto::time::{Duration, Instant};
 
-use super::keepalive::KeepaliveOptions;
+use super::keepalive::{DEAD_AFTER_MS_UNSAID, KeepaliveOptions};
 
 /// Bytes that may wait to be written, unless set otherwise.
 pub const SEND_BYTES_MAX_DEFAULT: usize = 1024 * 1024;
 /// Messages that may wait to be written, unless set otherwise.
 pub const SEND_MESSAGES_MAX_DEFAULT: usize = 65_536;
+
+/// What every session of this library is, in the broker's words.
+pub(super) const ROLE: &str = "client";
 
 /// The numbers that tell one session from another. The core draws nothing itself, so that a run can be repeated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +41,8 @@ pub struct CoreOptions {
     pub network_id: String,
     /// What the broker is told about this client; keys and values together at most 4,096 bytes.
     pub metadata: BTreeMap<String, String>,
+    /// What the broker publishes if this client goes without a goodbye.
+    pub will: Option<Will>,
     /// Bytes that may wait to be written; one message may pass it when nothing waits.
     pub send_bytes_max: usize,
     /// Messages that may wait to be written; 0 is taken as 1.
@@ -61,6 +66,7 @@ impl CoreOptions {
             identity,
             network_id: String::new(),
             metadata: BTreeMap::new(),
+            will: None,
             send_bytes_max: SEND_BYTES_MAX_DEFAULT,
             send_messages_max: SEND_MESSAGES_MAX_DEFAULT,
             lane_credit_bytes: LANE_CREDIT_BYTES_DEFAULT,
@@ -75,10 +81,13 @@ impl CoreOptions {
     pub(super) fn hello(&self, now: Instant) -> Hello {
         let version = u32::from(WIRE_VERSION);
         let keepalive = self.keepalive.unwrap_or_default();
+        // Who never asks whether the broker is there is not watched either.
+        let dead_after =
+            self.keepalive.map(|keepalive| keepalive.dead_after.unwrap_or(Duration::from_millis(DEAD_AFTER_MS_UNSAID)));
         let limits = Limits {
             max_frame: FRAME_BYTES_MAX as u32,
             keepalive_ms: ms_or_unsaid(keepalive.every),
-            dead_after_ms: ms_or_unsaid(keepalive.dead_after),
+            dead_after_ms: ms_or_unsaid(dead_after),
             lane_credit: vec![self.lane_credit_bytes; LANES_MAX],
             ..Limits::default()
         };
@@ -89,7 +98,7 @@ impl CoreOptions {
             epoch: self.identity.epoch,
             nonce: self.identity.nonce,
             network_id: self.network_id.clone(),
-            roles: vec!["client".into()],
+            roles: vec![ROLE.into()],
             features: feature::BATCH
                 | feature::FRAGMENTS
                 | feature::CREDIT
@@ -97,6 +106,7 @@ impl CoreOptions {
                 | if self.resume { feature::RESUME } else { 0 },
             limits: Some(limits),
             metadata: self.metadata.clone(),
+            will: self.will.clone(),
             clock_ns: now.0,
             resume: self.session.clone(),
             ..Hello::default()

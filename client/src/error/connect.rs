@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use laneway_proto::limits::{METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX};
+use laneway_proto::limits::{METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX, WILL_BYTES_MAX};
 
 use super::{Class, Lost, Reason};
 use crate::endpoint::{Endpoint, UrlError};
@@ -17,6 +17,10 @@ pub enum OptionsError {
     Metadata(usize),
     /// The network id is over 64 bytes; holds how many.
     NetworkId(usize),
+    /// The will is over 16,384 bytes; holds how many.
+    Will(usize),
+    /// The will's topic cannot be published to; holds why.
+    WillTopic(&'static str),
 }
 
 impl fmt::Display for OptionsError {
@@ -28,6 +32,8 @@ impl fmt::Display for OptionsError {
             Self::NetworkId(bytes) => {
                 write!(f, "the network id has {bytes} bytes; it may have {NETWORK_ID_BYTES_MAX}")
             }
+            Self::Will(bytes) => write!(f, "the will has {bytes} bytes; it may have {WILL_BYTES_MAX}"),
+            Self::WillTopic(why) => write!(f, "the topic of the will: {why}"),
         }
     }
 }

@@ -453,6 +453,24 @@ impl Client {
         self.request(|incoming| incoming.ask_stats(selector)).await
     }
 
+    /// Tells the broker, and through it everybody who subscribes to `$sys/peer/+`, something else about this client than
+    /// [`ConnectOptions::metadata`](crate::ConnectOptions::metadata) did. Keys and values together may have 4,096 bytes.
+    ///
+    /// ```no_run
+    /// # async fn example(client: laneway_client::Client) -> Result<(), laneway_client::RequestError> {
+    /// client.update_metadata([("rack", "8"), ("load", "high")]).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn update_metadata<K, V>(&self, metadata: impl IntoIterator<Item = (K, V)>) -> Result<(), RequestError>
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        let metadata = metadata.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let (version, metadata) = self.link.shared.set_metadata(metadata)?;
+        self.request(|incoming| incoming.tell_metadata(version, metadata.clone())).await.map(drop)
+    }
+
     /// Asks until a link lives long enough for the answer.
     async fn request(
         &self,

@@ -1,5 +1,6 @@
 //! From a URL to an open session.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -116,6 +117,11 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
+    /// What is told of this client from now on.
+    pub(super) fn tell(&mut self, metadata: &BTreeMap<String, String>) {
+        self.options.metadata.clone_from(metadata);
+    }
+
     /// One attempt within its time, to go on with a session if there is one.
     pub(super) async fn attempt(&mut self, clock: Clock, session: Option<Resume>) -> Result<Dialled, ConnectError> {
         self.identity.nonce = random_u64();
@@ -200,7 +206,8 @@ async fn open(
         address: ends.remote,
         metadata: terms.metadata.clone(),
     };
-    let agreed = Agreed { terms: Arc::new(terms), local: Arc::new(local), remote: Arc::new(remote) };
+    let agreed =
+        Agreed { metadata_version: 0, terms: Arc::new(terms), local: Arc::new(local), remote: Arc::new(remote) };
     Ok(Dialled { outgoing, incoming, agreed, clock, streams: Streams { read, write, buffer } })
 }
 

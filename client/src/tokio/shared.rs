@@ -3,12 +3,14 @@
 //! Two locks, so that publishers and the reader do not wait for each other; whoever needs both takes `receiving`
 //! first. Both are held for moments only, never across an await, and never while somebody else's code runs.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use laneway_proto::control::{Control, Resume};
 use laneway_proto::error::{CloseCode, PeerFault};
+use laneway_proto::limits::METADATA_BYTES_MAX;
 use laneway_proto::time::Instant as Tick;
 use tokio::runtime::Handle;
 use tokio::sync::futures::Notified;
@@ -33,6 +35,9 @@ use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::publish_options::PublishOptions;
 use crate::subscribe_options::SubscribeOptions;
+
+/// What a client tells of itself.
+type Metadata = BTreeMap<String, String>;
 
 /// One connection.
 #[derive(Debug)]
@@ -61,6 +66,8 @@ pub(super) struct Shared {
 /// Both ends, and what they agreed to on the newest link.
 #[derive(Clone, Debug)]
 pub(super) struct Agreed {
+    /// Of what this side last told of itself.
+    pub(super) metadata_version: u64,
     pub(super) terms: Arc<Terms>,
     pub(super) local: Arc<Peer>,
     pub(super) remote: Arc<Peer>,
@@ -134,6 +141,18 @@ impl Shared {
     pub(super) fn set_supervisor(&self, task: AbortHandle) {
         let first = self.supervisor.set(task).is_ok();
         debug_assert!(first, "a connection has one supervisor");
+    }
+
+    /// What this side tells of itself from now on, on later links, too; returns it with its number.
+    pub(super) fn set_metadata(&self, metadata: Metadata) -> Result<(u64, Metadata), RequestError> {
+        let bytes = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > METADATA_BYTES_MAX {
+            return Err(RequestError::TooLarge(bytes));
+        }
+        let mut agreed = lock(&self.agreed);
+        agreed.metadata_version += 1;
+        agreed.local = Arc::new(Peer { metadata: metadata.clone(), ..Peer::clone(&agreed.local) });
+        Ok((agreed.metadata_version, metadata))
     }
 
     pub(super) fn agreed(&self) -> Agreed {
@@ -540,7 +559,12 @@ impl Shared {
         self.space.notify_waiters();
         up?;
         let terms = Arc::clone(&agreed.terms);
-        let before = std::mem::replace(&mut *lock(&self.agreed), agreed);
+        let mut now = lock(&self.agreed);
+        // What was told while the link was made holds: it is said again.
+        let local = Peer { metadata: now.local.metadata.clone(), ..Peer::clone(&agreed.local) };
+        let agreed = Agreed { metadata_version: now.metadata_version, local: Arc::new(local), ..agreed };
+        let before = std::mem::replace(&mut *now, agreed);
+        drop(now);
         self.hub.up(terms.session, terms.resumed, terms.broker_epoch != before.terms.broker_epoch);
         Ok(streams)
     }

@@ -49,6 +49,7 @@ impl Redial {
             let attempt = race(self.due(shared), shared.no_link_wanted()).await?;
             shared.hub.connecting(attempt, self.reconnector.breaker());
             let offer = shared.offer();
+            self.dialler.tell(&shared.agreed().local.metadata);
             let offered = offer.is_some();
             let error = match race(self.dialler.attempt(clock, offer), shared.no_link_wanted()).await? {
                 Ok(dialled) => match shared.on_link_up(dialled) {

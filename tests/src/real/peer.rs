@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use laneway_proto::control::{Answer, Body, Control, Goodbye, Hello, Reject, Stats, Welcome};
 use laneway_proto::error::CloseCode;
@@ -19,6 +20,7 @@ use laneway_proto::session::handshake::PREFACE;
 
 use super::frames;
 use super::link::{Link, Place};
+use super::process::GUARD;
 
 /// The lane that messages travel on unless a test says otherwise.
 pub const LANE: u8 = 1;
@@ -55,6 +57,8 @@ pub enum Event {
     Stats(u32, Stats),
     /// The answer to a PING.
     Pong(Pong),
+    /// The broker asks whether it is there.
+    Ping(u64),
     /// How far publishes are accepted or delivered.
     Confirm(Vec<Confirm>),
     /// The broker is about to close.
@@ -215,6 +219,11 @@ impl Peer {
         self.wait_for(|event| matches!(event, Event::Pong(pong) if pong.t0 == t0).then_some(()));
     }
 
+    /// Answers a PING.
+    pub fn pong(&mut self, t0: u64) {
+        self.send(&Pong { t0, t1: 0, t2: 0 }.encode());
+    }
+
     /// Ends the sending direction.
     pub fn finish_sending(&self) {
         self.link.shutdown(Shutdown::Write).expect("a connected socket can be half closed");
@@ -292,8 +301,30 @@ impl Peer {
         }
     }
 
+    /// What comes next within a time, if anything does.
+    pub fn event_within(&mut self, time: Duration) -> Option<Event> {
+        let until = Instant::now() + time;
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Some(event);
+            }
+            let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            self.link.patience(left).expect("a socket takes a time limit");
+            let came = self.read_some();
+            self.link.patience(GUARD).expect("a socket takes a time limit");
+            if !came {
+                return None;
+            }
+        }
+    }
+
     /// Reads once and understands what it can.
     fn read(&mut self) {
+        assert!(self.read_some(), "nothing arrived from the broker within the guard time");
+    }
+
+    /// The same; false if nothing came in time.
+    fn read_some(&mut self) -> bool {
         self.received.drain(..self.at);
         self.at = 0;
         let filled = self.received.len();
@@ -304,11 +335,10 @@ impl Peer {
             Ok(0) => self.queue.push_back(if self.received.is_empty() { Event::Closed } else { Event::Cut }),
             Ok(_) => while self.understand() {},
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("nothing arrived from the broker within the guard time")
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return false,
             Err(_) => self.queue.push_back(Event::Reset),
         }
+        true
     }
 
     /// Takes one frame from the front of what was received; false if there is no whole one.
@@ -341,6 +371,7 @@ impl Peer {
                 let confirms = confirm::decode(body).expect("the broker confirms something").collect();
                 self.queue.push_back(Event::Confirm(confirms));
             }
+            Kind::PING => self.queue.push_back(Event::Ping(Ping::decode(body).expect("a PING is 8 bytes").t0)),
             Kind::PONG => self.queue.push_back(Event::Pong(Pong::decode(body).expect("a PONG is 24 bytes"))),
             other => panic!("a broker does not send {other:?}"),
         }

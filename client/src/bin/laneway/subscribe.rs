@@ -44,6 +44,11 @@ fn check_options(args: &Subscribe) -> Result<(), Failure> {
 async fn print(client: &Client, args: &Subscribe) -> Result<(), Failure> {
     // Before anything can arrive: a signal from now on ends in order.
     let mut stop = pin!(stop_signal());
+    // The handlers are there once it was polled.
+    if poll_fn(|context| Poll::Ready(stop.as_mut().poll(context).is_ready())).await {
+        let _ = client.close().await;
+        return Ok(());
+    }
     let filters: Vec<&str> = args.filters.iter().map(String::as_str).collect();
     let (lane, policy, retained) = (args.lane, args.policy, args.retained);
     let options = SubscribeOptions { lane, policy, retained, ..SubscribeOptions::default() };
