@@ -38,6 +38,8 @@ pub enum Command {
     Conflate(Common),
     /// Commands on a connection that a bulk lane saturates, over commands on an idle one; has bars
     LaneIsolation(Common),
+    /// The broker killed, then connections reset, under load: what was confirmed is there once and in order; has bars
+    Kill(Common),
     /// Become another program that ends with the process that started this one
     #[command(hide = true)]
     Child(ChildOptions),

@@ -48,11 +48,11 @@ impl Child {
         Self::start(command, &name, cores, "ready")
     }
 
-    /// The same broker with a configuration file.
-    pub fn configured_broker(own: &Path, program: &Path, config: &Path, cores: Cores) -> Result<Self> {
+    /// The same broker with a configuration file, at an address.
+    pub fn configured_broker(own: &Path, program: &Path, config: &Path, at: SocketAddr, cores: Cores) -> Result<Self> {
         let mut command = following(own, program);
         command.arg("--config").arg(config);
-        command.args(["--listen", "tcp://127.0.0.1:0", "--shards", "1", "--log", "error"]);
+        command.args(["--listen", &format!("tcp://{at}"), "--shards", "1", "--log", "error"]);
         let name = program.display().to_string();
         Self::start(command, &name, cores, "ready")
     }

@@ -1,5 +1,6 @@
 //! Who is measured, and on what.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::args::Common;
@@ -114,11 +115,16 @@ impl Arena {
         .map_err(|error| named(contestant, error))
     }
 
-    /// Starts the broker alone on its core with the keys of `config`, TOML.
+    /// Starts the broker alone on its core, on a free port, with the keys of `config`, TOML.
     pub fn broker(&self, config: &str) -> Result<Child> {
+        self.broker_at(config, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// The same at an address.
+    pub fn broker_at(&self, config: &str, at: SocketAddr) -> Result<Child> {
         let path = std::env::temp_dir().join(format!("laneway-bench-{}.toml", std::process::id()));
         std::fs::write(&path, config).map_err(Error::io(format!("writing {}", path.display())))?;
-        let child = Child::configured_broker(&self.own, &self.broker, &path, self.cores);
+        let child = Child::configured_broker(&self.own, &self.broker, &path, at, self.cores);
         // It was read before the broker said that it is ready.
         let _ = std::fs::remove_file(&path);
         child

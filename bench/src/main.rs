@@ -55,6 +55,11 @@ fn run(command: Command) -> Result<ExitCode> {
             let rows = case::lane_isolation::run(&common)?;
             (common, rows)
         }
+        Command::Kill(common) => {
+            reaper::install();
+            let rows = case::kill::run(&common)?;
+            (common, rows)
+        }
         Command::SlowConsumer(common) => {
             reaper::install();
             let rows = case::slow_consumer::run(&common)?;

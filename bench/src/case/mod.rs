@@ -2,6 +2,7 @@
 
 pub mod conflate;
 pub mod floor;
+pub mod kill;
 pub mod lane_isolation;
 pub mod latency;
 pub mod ping;

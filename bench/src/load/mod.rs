@@ -1,11 +1,14 @@
 //! The load generator: one publisher and its subscribers on one thread that never sleeps.
 
 pub mod crowd;
+pub mod cutter;
+pub mod dice;
 pub mod echo;
 pub mod feeder;
 pub mod keys;
 mod laneway;
 mod link;
+pub mod oath;
 pub mod paced;
 pub mod reader;
 pub mod saturate;
