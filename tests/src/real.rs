@@ -224,16 +224,24 @@ impl RealBroker {
         kib * 1024
     }
 
+    /// Waits until it has taken so many connections in and let go of the others.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait_for_connections(&self, count: usize) {
+        let until = Instant::now() + GUARD;
+        while descriptors(self.process.pid()) != self.descriptors_idle + count {
+            assert!(Instant::now() < until, "the broker has not {count} connections: {}", self.process.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until it has let go of every connection, and then for its end: what it counted is then complete.
     ///
     /// # Panics
     /// If it holds descriptors that it did not hold at its start.
     pub fn stop_idle(self) -> Ended {
-        let until = Instant::now() + GUARD;
-        while descriptors(self.process.pid()) != self.descriptors_idle {
-            assert!(Instant::now() < until, "the broker keeps connections that are over: {}", self.process.stderr());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.wait_for_connections(0);
         self.stop()
     }
 

@@ -167,6 +167,7 @@ fn readers_that_never_read_do_not_keep_it_beyond_its_patience() {
         let broker = Launch::new(shards).config("[limits]\ndrain_ms_max = 300").start();
         let unread = with_messages_waiting(broker.unix());
         let silent = Peer::dial(broker.tcp()).expect("the broker listens");
+        broker.wait_for_connections(3);
         let ended = broker.stop();
         assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
         assert_eq!((ended.closed("shutdown"), ended.closed_in_all()), (3, 3), "{}", ended.stderr);

@@ -17,7 +17,7 @@ pub const LANES: [Lane; 3] = [Lane::COMMAND, Lane::BULK, Lane::EVENT];
 /// Publishes of each that wait for their confirmation.
 const UNDER_WAY_MAX: usize = 16;
 /// How long a publish may wait for its receivers.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(60);
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
 /// How long subscribers are silent at the end.
 const QUIET: Duration = Duration::from_millis(500);
 const TOPIC: &str = "oath/x";

@@ -649,9 +649,14 @@ impl Incoming {
         std::mem::replace(&mut self.recovered, false)
     }
 
-    /// This side leaves: the link need not prove its life any more.
+    /// This side leaves: the link need not prove its life any more, and what was received is counted at once.
     pub fn on_leaving(&mut self) {
         self.keepalive = None;
+        if let Some(tally) = &mut self.tally
+            && let Some(frame) = tally.take_untold(&mut [0; COUNT_FRAME_BYTES_MAX])
+        {
+            self.counts_due.extend_from_slice(frame);
+        }
     }
 
     /// The owner did not read for a while by its own choice: an incomplete frame is given its full time again, and the

@@ -182,6 +182,9 @@ impl Core {
     /// Says goodbye behind everything published; the link is to be closed once it was sent.
     pub fn close(&mut self) {
         self.incoming.on_leaving();
+        if let Some(count) = self.incoming.poll_count() {
+            self.outgoing.hot(&count);
+        }
         self.outgoing.goodbye(CloseCode::Normal, "");
     }
 

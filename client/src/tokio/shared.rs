@@ -612,6 +612,9 @@ impl Shared {
             return false;
         }
         receiving.incoming.on_leaving();
+        if let Some(count) = receiving.incoming.poll_count() {
+            sending.outgoing.hot(&count);
+        }
         sending.outgoing.goodbye(code, reason);
         sending.lose(lost.clone(), true);
         drop((sending, receiving));

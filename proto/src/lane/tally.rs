@@ -57,7 +57,12 @@ impl Tally {
         let due = self.due.is_some_and(|due| due <= now)
             || self.untold_frames >= COUNT_FRAMES_MAX
             || self.untold_bytes >= COUNT_BYTES;
-        if !due || self.untold == 0 {
+        if due { self.take_untold(out) } else { None }
+    }
+
+    /// The COUNT of everything that was not told, due or not: for somebody who leaves.
+    pub fn take_untold<'a>(&mut self, out: &'a mut [u8; COUNT_FRAME_BYTES_MAX]) -> Option<&'a [u8]> {
+        if self.untold == 0 {
             return None;
         }
         let mut entries = [LaneTotal { lane: 0, total: 0 }; HOT_ENTRIES_MAX];
@@ -133,6 +138,17 @@ mod tests {
         assert_eq!(polled(&mut tally, START), None);
         tally.on_received(START, 2, 1);
         assert_eq!(polled(&mut tally, START), Some(vec![(1, 63), (2, 1)]));
+    }
+
+    #[test]
+    fn who_leaves_tells_at_once_what_was_not_told() {
+        let mut tally = Tally::new(RELIABLE);
+        tally.on_received(START, 5, 3);
+        let mut out = [0; COUNT_FRAME_BYTES_MAX];
+        let frame = tally.take_untold(&mut out).expect("three frames");
+        let totals = count::decode(&frame[HEADER_BYTES..]).expect("valid");
+        assert_eq!(totals.map(|entry| (entry.lane, entry.total)).collect::<Vec<_>>(), [(5, 3)]);
+        assert_eq!((tally.take_untold(&mut out), tally.poll_timeout()), (None, None));
     }
 
     #[test]
