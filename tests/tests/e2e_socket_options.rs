@@ -66,6 +66,17 @@ fn nodelay_is_on_the_socket() {
 }
 
 #[test]
+fn loopback_is_paced_only_where_that_is_asked_for() {
+    let control = |socket: &Socket| {
+        let name = socket.tcp_congestion().expect("TCP");
+        String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned()
+    };
+    let systems = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").expect("this is Linux");
+    assert_eq!(of_tcp("loopback_paced = true", control), systems.trim());
+    assert_eq!(of_tcp("loopback_paced = false", control), "reno");
+}
+
+#[test]
 fn keepalive_is_on_the_socket_with_its_time() {
     for seconds in [7, 60] {
         let (on, time) = of_tcp(&format!("keepalive_s = {seconds}"), |socket| {

@@ -81,7 +81,7 @@ impl Crowd {
         let at = child.address;
         let block = Block::new(Framing::Single, SHAPE);
         let mut load = Load::connect(at, Framing::Single, SHAPE, others, block)?;
-        load.in_flight_bytes_max = u64::from(IN_FLIGHT_BYTES_MAX);
+        load.set_in_flight_bytes_max(u64::from(IN_FLIGHT_BYTES_MAX))?;
         let reader = Self::subscribe(at, slow)?;
         let feeder = if slow.apart { Some(Feeder::connect(at, TOPIC_APART)?) } else { None };
         Ok(Self { load, others, at, slow, reader, feeder })
@@ -140,7 +140,7 @@ impl Crowd {
 
     fn drive(&mut self, child: &Child, drive: Drive) -> Result<u64> {
         let start = Instant::now();
-        let block_messages = f64::from(self.load.block.messages());
+        let block_messages = f64::from(self.load.source.block().messages());
         let (mut blocks, mut looked_at, mut resident_bytes) = (0.0, start, 0);
         loop {
             let now = Instant::now();
@@ -152,7 +152,7 @@ impl Crowd {
                 Some(rate) => blocks * block_messages <= elapsed.as_secs_f64() * rate,
                 None => self.load.may_send(),
             };
-            if self.load.block_left == 0 && due {
+            if self.load.source.left() == 0 && due {
                 self.load.begin_block();
                 blocks += 1.0;
             }
@@ -165,7 +165,7 @@ impl Crowd {
     }
 
     fn turn(&mut self, now: Instant, reads: bool) -> Result<()> {
-        if self.load.block_left > 0 {
+        if self.load.source.left() > 0 {
             self.load.write()?;
         }
         if let Some(feeder) = &mut self.feeder {
@@ -188,7 +188,8 @@ impl Crowd {
             // Silence is what this waits for.
             self.load.heard_at = now;
             self.turn(now, true)?;
-            let state = (self.load.delivered(), self.reader.tally.accounted(), self.load.block_left, self.reader.ended);
+            let state =
+                (self.load.delivered(), self.reader.tally.accounted(), self.load.source.left(), self.reader.ended);
             if state != before {
                 (before, heard_at) = (state, now);
             }

@@ -20,7 +20,7 @@ pub fn run(load: &mut Load, count: u32, round_trips: &mut Histogram<u64>) -> Res
         load.begin_block();
         load.heard_at = start;
         while load.delivered() < wanted {
-            if load.block_left > 0 {
+            if load.source.left() > 0 {
                 load.write()?;
             }
             load.receive(Instant::now())?;

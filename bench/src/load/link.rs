@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use laneway_broker::boot::listen::UNPACED;
 use laneway_proto::control::{Body, Control, Hello};
 use laneway_proto::framing::length::{Front, front};
 use laneway_proto::header::{Header, Kind};
@@ -45,6 +46,8 @@ fn connect_holding(at: SocketAddr, holds: Holds) -> Result<TcpStream> {
     if holds.not_sent > 0 {
         socket.set_tcp_notsent_lowat(holds.not_sent).map_err(Error::io("setting TCP_NOTSENT_LOWAT"))?;
     }
+    // A publisher that is paced measures its pace.
+    let _ = socket.set_tcp_congestion(UNPACED.as_bytes());
     socket.connect_timeout(&at.into(), ANSWER_WITHIN).map_err(Error::io(what()))?;
     let socket = TcpStream::from(socket);
     socket.set_nodelay(true).map_err(Error::io("setting TCP_NODELAY"))?;

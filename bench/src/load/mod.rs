@@ -12,12 +12,14 @@ pub mod oath;
 pub mod paced;
 pub mod reader;
 pub mod saturate;
+mod source;
 pub mod two_lanes;
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use self::source::Source;
 use crate::error::{Error, Result};
 use crate::wire::{Block, Expect, Framing, Index, Receive, Relay, Shape, Walk};
 
@@ -37,10 +39,8 @@ struct Subscriber {
 pub struct Load {
     publisher: TcpStream,
     subscribers: Vec<Subscriber>,
-    block: Block,
+    source: Source,
     topics: u64,
-    /// Bytes of the block that are not written yet; 0 means that the next one may be numbered.
-    block_left: usize,
     next_number: u32,
     sent_bytes: u64,
     in_flight_bytes_max: u64,
@@ -83,9 +83,8 @@ impl Load {
         Ok(Self {
             publisher,
             subscribers,
-            block,
+            source: Source::new(block, IN_FLIGHT_BYTES_MAX)?,
             topics: u64::from(shape.topics),
-            block_left: 0,
             next_number: 1,
             sent_bytes: 0,
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
@@ -103,27 +102,30 @@ impl Load {
     fn may_send(&self) -> bool {
         let slowest = self.subscribers.iter().map(|subscriber| subscriber.receive.bytes()).min().unwrap_or(0);
         let in_flight = self.sent_bytes.saturating_sub(slowest * self.topics);
-        in_flight == 0 || in_flight + self.block.bytes().len() as u64 <= self.in_flight_bytes_max
+        in_flight == 0 || in_flight + self.source.block().bytes().len() as u64 <= self.in_flight_bytes_max
+    }
+
+    /// Changes what may be in flight, before anything is sent.
+    fn set_in_flight_bytes_max(&mut self, bytes: u64) -> Result<()> {
+        debug_assert!(self.sent_bytes == 0, "nothing is under way");
+        self.in_flight_bytes_max = bytes;
+        self.source = Source::new(self.source.block().clone(), bytes)?;
+        Ok(())
     }
 
     /// Numbers the next block; [`Self::write`] sends it.
     fn begin_block(&mut self) {
-        debug_assert!(self.block_left == 0, "the block before was written");
-        self.block.number_from(self.next_number);
-        self.next_number += self.block.messages();
-        self.block_left = self.block.bytes().len();
+        self.source.begin(self.next_number);
+        self.next_number += self.source.block().messages();
     }
 
     /// Writes as much of the block as the socket takes.
     fn write(&mut self) -> Result<()> {
-        let from = self.block.bytes().len() - self.block_left;
-        match self.publisher.write(&self.block.bytes()[from..]) {
+        match self.source.write(&mut self.publisher) {
             Ok(count) => {
-                self.block_left -= count;
                 self.sent_bytes += count as u64;
                 Ok(())
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             Err(error) => Err(Error::Failed(link::why_closed(&mut self.publisher, &error))),
         }
     }

@@ -71,23 +71,26 @@ impl Pace {
 
 /// Publishes at the pace to one subscriber; the load's block is one message. Adds to `latencies`.
 pub fn run(load: &mut Load, mut pace: Pace, latencies: &mut Histogram<u64>) -> Result<()> {
-    debug_assert!(load.block.messages() == 1 && load.subscribers.len() == 1, "each message has its own moment");
+    debug_assert!(
+        load.source.block().messages() == 1 && load.subscribers.len() == 1,
+        "each message has its own moment"
+    );
     let before = load.delivered();
     let start = Instant::now();
     let mut sent_at = start;
     while !pace.is_done() {
         for _ in 0..BURST_MAX {
             let now_ns = nanoseconds(start);
-            if load.block_left == 0 && pace.is_due(now_ns) {
+            if load.source.left() == 0 && pace.is_due(now_ns) {
                 load.begin_block();
                 pace.on_sent();
             }
-            if load.block_left == 0 {
+            if load.source.left() == 0 {
                 break;
             }
             load.write()?;
             sent_at = Instant::now();
-            if load.block_left > 0 {
+            if load.source.left() > 0 {
                 break;
             }
         }

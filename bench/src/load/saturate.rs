@@ -46,10 +46,10 @@ pub fn run(load: &mut Load, child: &Child, timing: Timing) -> Result<Figure> {
 fn drive(load: &mut Load, span: Duration) -> Result<()> {
     let start = Instant::now();
     loop {
-        if load.block_left == 0 && load.may_send() {
+        if load.source.left() == 0 && load.may_send() {
             load.begin_block();
         }
-        if load.block_left > 0 {
+        if load.source.left() > 0 {
             load.write()?;
         }
         let now = Instant::now();

@@ -5,12 +5,15 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use laneway_broker::boot::listen::UNPACED;
 use laneway_broker::io::uring::{Doorbell, UringIo, UringParts};
 use laneway_broker::io::{
     Completion, Io, ListenerId, Receive, ReceiveEnd, SEND_PIECES_MAX, Socket, SocketOptions, Wait,
 };
 use laneway_broker::pool::{BufId, Piece, Pool, PoolShape};
 use laneway_broker::slab::{Key, Slab};
+
+use socket2::SockRef;
 
 use super::{Job, RECEIVE_BYTES, WAITING_BYTES_MAX, announce};
 use crate::error::{Error, Result};
@@ -120,6 +123,8 @@ struct Relay<D> {
 /// Runs the relay that distributes as `D` says.
 pub(super) fn serve<D: Distribute>(job: Job) -> Result<()> {
     let listener = TcpListener::bind(job.listen).map_err(Error::io(format!("listening on {}", job.listen)))?;
+    // As the broker's: what the floor is compared with is not held back, so it must not be, either.
+    let _ = SockRef::from(&listener).set_tcp_congestion(UNPACED.as_bytes());
     let address = listener.local_addr().map_err(Error::io("asking for the port"))?;
     let doorbell = Doorbell::new().map_err(Error::io("making a doorbell"))?;
     let parts = UringParts {

@@ -16,7 +16,7 @@ const SEQ_AT: usize = 12;
 const ORIGIN: u32 = 0x1A2B_3C4D;
 
 /// One write of the publisher: whole messages whose number and `seq` change from write to write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Block {
     bytes: Vec<u8>,
     messages: u32,
@@ -24,7 +24,7 @@ pub struct Block {
 }
 
 /// Where the numbers stand.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Numbering {
     /// Every message has its number at one distance: `at + i * stride`.
     Plain { at: usize, stride: usize },

@@ -1,5 +1,6 @@
 //! Listening sockets: bound plainly, so that a port somebody else holds is an error.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::os::fd::OwnedFd;
@@ -8,13 +9,16 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::socket::Backlog;
+use nix::sys::socket::{Backlog, setsockopt, sockopt};
 
 use super::BootError;
 use crate::config::Settings;
 use crate::config::url::{ListenUrl, Place};
 use crate::descriptors;
 
+/// A congestion control that is in every kernel, that everybody may ask for, and that does not pace. The listener has it,
+/// for its connections to have it from their first moment: what another has begun to pace, it would go on pacing.
+pub const UNPACED: &str = "reno";
 /// Times an address in use is tried again.
 const REBINDS_MAX: u32 = 25;
 /// Pause before it is.
@@ -53,6 +57,10 @@ fn bind(url: &ListenUrl, settings: &Settings) -> Result<Endpoint, BootError> {
             let bound = listener.local_addr().map_err(|error| explain_tcp(&url, &error))?.port();
             if let Place::Tcp { port, .. } = &mut url.place {
                 *port = bound;
+            }
+            if !settings.tcp.loopback_paced {
+                // Refused, connections stay as the system has them.
+                let _ = setsockopt(&listener, sockopt::TcpCongestion, &OsString::from(UNPACED));
             }
             OwnedFd::from(listener)
         }

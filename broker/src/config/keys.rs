@@ -106,6 +106,7 @@ pub const KEYS: &[Key] = &[
     number("pools.copy_below_bytes", 0, 64 * 1024, |s| &mut s.pools.copy_below_bytes),
     number("pools.mesh_chunks_max", 2, 4_096, |s| &mut s.pools.mesh_chunks_max),
     Key { name: "tcp.nodelay", kind: Kind::Flag(|s| &mut s.tcp.nodelay) },
+    Key { name: "tcp.loopback_paced", kind: Kind::Flag(|s| &mut s.tcp.loopback_paced) },
     number("tcp.keepalive_s", 0, 32_767, |s| &mut s.tcp.keepalive_s),
     number("tcp.notsent_lowat_bytes", 0, 64 * MIB, |s| &mut s.tcp.notsent_lowat_bytes),
     number("tcp.send_buffer_bytes", 0, 64 * MIB, |s| &mut s.tcp.send_buffer_bytes),

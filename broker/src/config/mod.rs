@@ -87,6 +87,8 @@ pub struct Pools {
 pub struct Tcp {
     /// Send small segments at once.
     pub nodelay: bool,
+    /// Whether the system's congestion control also paces connections that do not leave the machine.
+    pub loopback_paced: bool,
     /// Seconds of silence before the kernel probes; 0 leaves probing off.
     pub keepalive_s: u32,
     /// Bytes the kernel may hold unsent; 0 leaves the system's default.
@@ -186,6 +188,7 @@ impl Default for Settings {
             },
             tcp: Tcp {
                 nodelay: true,
+                loopback_paced: false,
                 keepalive_s: 60,
                 notsent_lowat_bytes: 0,
                 send_buffer_bytes: 0,

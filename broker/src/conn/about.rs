@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use laneway_proto::control::{Hello, PeerUpdate, Will};
 use laneway_proto::time::Duration;
 
+/// The shortest silence after which a peer counts as dead, in milliseconds: shorter ones would be asked after in every turn.
+const DEAD_AFTER_MS_MIN: u32 = 100;
+
 /// What a session says of itself.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct About {
@@ -36,7 +39,10 @@ impl About {
             roles: hello.roles.clone(),
             metadata: hello.metadata.clone(),
             will: hello.will.clone(),
-            dead_after: Duration::from_millis(dead_after_ms),
+            dead_after: match dead_after_ms {
+                0 => Duration::default(),
+                said => Duration::from_millis(said.max(DEAD_AFTER_MS_MIN)),
+            },
             ..Self::default()
         }
     }

@@ -38,6 +38,16 @@ pub enum Receiving {
     Ending,
 }
 
+impl Receiving {
+    /// Whether what the peer says now is heard, so that its silence means something.
+    pub const fn hears(self) -> bool {
+        match self {
+            Self::Many | Self::Once => true,
+            Self::Off | Self::Waiting | Self::Ending => false,
+        }
+    }
+}
+
 /// A connection that is being closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closing {

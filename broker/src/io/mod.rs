@@ -59,6 +59,16 @@ pub enum PeerAddress {
     Unknown,
 }
 
+impl PeerAddress {
+    /// Whether it is reached over TCP without leaving the machine.
+    pub const fn is_loopback(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix { .. } | Self::Unknown => false,
+        }
+    }
+}
+
 /// How long a receive goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Receive {
@@ -143,6 +153,8 @@ pub enum Wait {
 pub struct SocketOptions {
     /// Send small segments at once.
     pub nodelay: bool,
+    /// Have the system's congestion control again, which a listener that does not pace has replaced.
+    pub paced_again: bool,
     /// Seconds of silence before the kernel probes; 0 leaves probing off.
     pub keepalive_s: u32,
     /// Bytes the kernel may hold unsent; 0 leaves the system's default.

@@ -65,6 +65,7 @@ const fn socket_options(settings: &Settings, address: &PeerAddress) -> SocketOpt
     match address {
         PeerAddress::Unix { .. } => SocketOptions {
             nodelay: false,
+            paced_again: false,
             keepalive_s: 0,
             notsent_lowat_bytes: 0,
             send_buffer_bytes: settings.unix.send_buffer_bytes,
@@ -72,6 +73,7 @@ const fn socket_options(settings: &Settings, address: &PeerAddress) -> SocketOpt
         },
         PeerAddress::Tcp(_) | PeerAddress::Unknown => SocketOptions {
             nodelay: tcp.nodelay,
+            paced_again: !tcp.loopback_paced && !address.is_loopback(),
             keepalive_s: tcp.keepalive_s,
             notsent_lowat_bytes: tcp.notsent_lowat_bytes,
             send_buffer_bytes: tcp.send_buffer_bytes,

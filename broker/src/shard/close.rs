@@ -6,8 +6,8 @@ use laneway_proto::time::{Duration, Instant};
 
 use super::{Drain, Shard};
 use crate::conn::lasting::LinkState;
-use crate::conn::{Closing, Receiving};
-use crate::counters::CloseReason;
+use crate::conn::{Closing, Conn, Receiving};
+use crate::counters::{CloseReason, Counters};
 use crate::io::{Io, ListenerId, Receive};
 use crate::mesh::Envelope;
 use crate::router::Subscriber;
@@ -144,15 +144,7 @@ impl<I: Io> Shard<I> {
         conn.outbox.clear(pool);
         self.io.close(conn.socket);
         let reason = conn.closing.map_or(CloseReason::PeerLeft, |closing| closing.reason);
-        self.counters.on_closed(reason);
-        if self.log_budget.take(now) {
-            let ms = now.since(conn.since).as_millis();
-            let (peer, reason) = (conn.name(), reason.name());
-            let (bytes_in, bytes_out) = (conn.bytes_in, conn.bytes_out);
-            tracing::debug!(peer, reason, ms, bytes_in, bytes_out, "connection closed");
-        } else {
-            self.counters.logs_suppressed += 1;
-        }
+        note_link_over(&conn, reason, now, &mut self.log_budget, &mut self.counters);
         self.tell_left(conn.listener, conn.refused.is_some());
     }
 
@@ -164,4 +156,23 @@ impl<I: Io> Shard<I> {
             self.mesh.post(0, Envelope::Left { listener, refused });
         }
     }
+}
+
+/// A link is over, with its session or without: counted, and logged unless too many are.
+pub(super) fn note_link_over(
+    conn: &Conn,
+    reason: CloseReason,
+    now: Instant,
+    budget: &mut LogBudget,
+    counters: &mut Counters,
+) {
+    counters.on_closed(reason);
+    if !budget.take(now) {
+        counters.logs_suppressed += 1;
+        return;
+    }
+    let ms = now.since(conn.since).as_millis();
+    let (peer, reason) = (conn.name(), reason.name());
+    let (bytes_in, bytes_out) = (conn.bytes_in, conn.bytes_out);
+    tracing::debug!(peer, reason, ms, bytes_in, bytes_out, "connection closed");
 }

@@ -49,7 +49,7 @@ use self::command::Ticket;
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
-use self::presence::{Numbers, Own, watch_deadline};
+use self::presence::{Numbers, OwnQueue, watch_deadline};
 use self::residency::Residency;
 use self::stats::Gathering;
 
@@ -154,7 +154,7 @@ pub struct Shard<I: Io> {
     /// Numbers of the peers that others are told of.
     numbers: Numbers,
     /// What the broker itself publishes, until there is room for it.
-    own: VecDeque<Own>,
+    own: OwnQueue,
     own_seq: u32,
     /// Connections that may be ready to go to their sessions.
     movers: Vec<Key>,
@@ -208,7 +208,7 @@ impl<I: Io> Shard<I> {
             away: BTreeSet::new(),
             counting: Vec::new(),
             numbers: Numbers::default(),
-            own: VecDeque::new(),
+            own: OwnQueue::default(),
             own_seq: 0,
             movers: Vec::new(),
             partials: Vec::new(),

@@ -25,6 +25,8 @@ use crate::slab::Key;
 
 /// Messages of the broker itself that may wait for room towards another shard; further ones are dropped and counted.
 const OWN_MESSAGES_MAX: usize = 65_536;
+/// Bytes of topics and payloads of those messages.
+const OWN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The lane of what the broker tells of its peers: complete, and nothing waits for an older value.
 const PRESENCE_LANE: u8 = 2;
 /// The publisher of what nobody published: no connection has this key.
@@ -43,6 +45,43 @@ impl From<Will> for Own {
     fn from(will: Will) -> Self {
         let Will { topic, payload, lane, retain } = will;
         Self { topic, lane: lane as u8, retain, payload }
+    }
+}
+
+impl Own {
+    const fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
+/// What the broker itself publishes, in order, until there is room for it on its way.
+#[derive(Debug, Default)]
+pub(super) struct OwnQueue {
+    messages: VecDeque<Own>,
+    bytes: usize,
+}
+
+impl OwnQueue {
+    /// False if it is full.
+    fn push(&mut self, own: Own) -> bool {
+        let fits = self.messages.len() < OWN_MESSAGES_MAX && self.bytes + own.bytes() <= OWN_BYTES_MAX;
+        if fits {
+            self.bytes += own.bytes();
+            self.messages.push_back(own);
+        }
+        fits
+    }
+
+    fn pop(&mut self) -> Option<Own> {
+        let own = self.messages.pop_front()?;
+        self.bytes -= own.bytes();
+        Some(own)
+    }
+
+    /// The one that was taken last was not published.
+    fn put_back(&mut self, own: Own) {
+        self.bytes += own.bytes();
+        self.messages.push_front(own);
     }
 }
 
@@ -114,9 +153,10 @@ impl<I: Io> Shard<I> {
         if let Some(number) = number {
             self.numbers.give_back(number);
         }
-        if let Some(will) = will.filter(|_| !said_goodbye) {
+        if let Some(will) = will.filter(|_| !said_goodbye)
+            && self.publish_own(will.into())
+        {
             self.counters.wills_published += 1;
-            self.publish_own(will.into());
         }
     }
 
@@ -158,22 +198,21 @@ impl<I: Io> Shard<I> {
         self.publish_own(Own { topic, lane: PRESENCE_LANE, retain: true, payload });
     }
 
-    fn publish_own(&mut self, own: Own) {
+    /// False if it will not be published: the broker is leaving, or too much waits.
+    fn publish_own(&mut self, own: Own) -> bool {
         if self.drain.is_some() {
-            return;
+            return false;
         }
-        if self.own.len() < OWN_MESSAGES_MAX {
-            self.own.push_back(own);
-        } else {
-            self.counters.own_dropped += 1;
-        }
+        let taken = self.own.push(own);
+        self.counters.own_dropped += u64::from(!taken);
+        taken
     }
 
     /// Routes what the broker itself publishes, as far as there is room towards other shards.
     pub(super) fn route_own(&mut self) {
-        while let Some(own) = self.own.pop_front() {
+        while let Some(own) = self.own.pop() {
             if !self.route_one(&own) {
-                self.own.push_front(own);
+                self.own.put_back(own);
                 return;
             }
         }
@@ -265,7 +304,7 @@ impl<I: Io> Shard<I> {
     /// Looks after a peer that may have been silent for too long: asks it at half of its time. True if it is dead.
     pub(super) fn watch(&mut self, now: Instant, key: Key) -> bool {
         let Some(conn) = self.conns.at_mut(key) else { return false };
-        let deaf = conn.is_stopped() || conn.receiving != crate::conn::Receiving::Many;
+        let deaf = conn.is_stopped() || !conn.receiving.hears();
         let Some(due) = watch_deadline(conn).filter(|&due| due <= now) else { return false };
         let Some(about) = &mut conn.about else { return false };
         if deaf {
@@ -293,7 +332,23 @@ pub(super) fn watch_deadline(conn: &Conn) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
-    use super::Numbers;
+    use super::{Numbers, OWN_BYTES_MAX, OWN_MESSAGES_MAX, Own, OwnQueue};
+
+    fn own(bytes: usize) -> Own {
+        Own { topic: String::new(), lane: 2, retain: false, payload: vec![0; bytes] }
+    }
+
+    #[test]
+    fn what_the_broker_publishes_is_bounded_in_messages_and_in_bytes() {
+        let mut queue = OwnQueue::default();
+        assert_eq!((0..=OWN_MESSAGES_MAX).filter(|_| queue.push(own(1))).count(), OWN_MESSAGES_MAX);
+        let mut queue = OwnQueue::default();
+        assert!(queue.push(own(OWN_BYTES_MAX - 1)) && !queue.push(own(2)) && queue.push(own(1)));
+        let first = queue.pop().expect("it was taken");
+        assert!(queue.push(own(OWN_BYTES_MAX - 1)), "what has left makes room");
+        queue.put_back(first);
+        assert_eq!(queue.pop().map(|own| own.payload.len()), Some(OWN_BYTES_MAX - 1), "what is put back is next");
+    }
 
     #[test]
     fn numbers_are_used_again_when_enough_peers_are_gone_the_longest_first() {

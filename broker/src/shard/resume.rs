@@ -17,6 +17,7 @@ use laneway_proto::session::{Session, State};
 use laneway_proto::time::Duration;
 
 use super::Shard;
+use super::close::note_link_over;
 use crate::conn::lasting::{Lasting, LinkState};
 use crate::conn::{Conn, Receiving};
 use crate::counters::CloseReason;
@@ -100,7 +101,7 @@ impl<I: Io> Shard<I> {
         conn.inbox.clear(self.io.pool_mut());
         conn.session.on_partial(self.io.now(), false);
         self.io.shutdown(conn.socket);
-        self.counters.on_closed(reason);
+        note_link_over(conn, reason, self.io.now(), &mut self.log_budget, &mut self.counters);
         self.counters.sessions_parked += 1;
         self.tell_gone(key, reason);
         self.progress_cut(key);
@@ -305,6 +306,7 @@ impl<I: Io> Shard<I> {
         }
         (lasting.link, lasting.resumed) = (LinkState::Up, true);
         (conn.socket, conn.address, conn.listener) = (handover.socket, handover.address, handover.listener);
+        (conn.since, conn.bytes_in, conn.bytes_out) = (now, 0, 0);
         conn.session = open_session(now, self.settings.limits.patience());
         let agreed = conn.session.on_agreed();
         let pool = self.io.pool_mut();

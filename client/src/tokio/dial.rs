@@ -173,12 +173,26 @@ impl Dialler {
     }
 
     async fn dial_address(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let Some(bind) = self.options.bind else { return TcpStream::connect(address).await };
-        let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.bind(bind)?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if address.ip().is_loopback() {
+            do_not_pace(&socket);
+        }
+        if let Some(bind) = self.options.bind {
+            socket.bind(bind)?;
+        }
         socket.connect(address).await
     }
 }
+
+/// Where the system paces connections by what it measures of the network (BBR does), one without a network does better
+/// with a congestion control that does not. Refused, it stays as it is.
+#[cfg(target_os = "linux")]
+fn do_not_pace(socket: &TcpSocket) {
+    let _ = socket2::SockRef::from(socket).set_tcp_congestion(b"reno");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn do_not_pace(_: &TcpSocket) {}
 
 /// Shakes hands.
 async fn open(

@@ -1,11 +1,24 @@
 //! What is done to a connected socket by plain system calls, at most a few times in its life.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 
 use nix::sys::socket::{self, SockaddrLike as _, SockaddrStorage, sockopt};
 
 use super::super::{Errno, PeerAddress, Socket, SocketOptions};
+
+/// What connections have unless somebody says otherwise; read once.
+fn systems_congestion_control() -> Option<&'static OsString> {
+    static CONTROL: OnceLock<Option<OsString>> = OnceLock::new();
+    CONTROL
+        .get_or_init(|| {
+            let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").ok()?;
+            Some(OsString::from(text.trim()))
+        })
+        .as_ref()
+}
 
 fn borrow(socket: &Socket) -> BorrowedFd<'_> {
     // SAFETY: a `Socket` names a descriptor that the shard owns and closes only through `Io::close`, after which it
@@ -49,6 +62,11 @@ pub(super) fn configure(socket: Socket, options: &SocketOptions) -> Result<(), E
     };
     if options.nodelay {
         note(socket::setsockopt(&descriptor, sockopt::TcpNoDelay, &true));
+    }
+    if options.paced_again
+        && let Some(control) = systems_congestion_control()
+    {
+        note(socket::setsockopt(&descriptor, sockopt::TcpCongestion, control));
     }
     if options.keepalive_s > 0 {
         note(socket::setsockopt(&descriptor, sockopt::TcpKeepIdle, &options.keepalive_s));
