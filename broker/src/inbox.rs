@@ -4,6 +4,8 @@
 //! A split data frame is kept as references to its parts, so its payload is not copied; small frames, control frames and
 //! parts too small to be worth a reference are collected in one piece of memory.
 
+pub mod granted;
+
 use std::collections::VecDeque;
 
 use laneway_proto::error::DecodeError;
@@ -11,6 +13,7 @@ use laneway_proto::framing::run::CHECK_BYTES;
 use laneway_proto::header::{Flags, Header};
 use laneway_proto::limits::HEADER_BYTES;
 
+use self::granted::Granted;
 use crate::intern::TopicIndex;
 use crate::pool::{Home, Piece, Pool};
 
@@ -153,6 +156,17 @@ impl Partial {
         self.head.extend_from_slice(pool.piece(part));
     }
 
+    /// Makes a whole run of `piece`: by a reference of its own, or copied.
+    pub fn keep(&mut self, piece: Piece, by_reference: bool, pool: &mut Pool) {
+        if by_reference {
+            pool.retain(piece.buf);
+            self.held.push(piece);
+            self.held_bytes += piece.len as usize;
+        } else {
+            self.append(piece, pool);
+        }
+    }
+
     /// Copies what is held, so that the whole frame lies in `head`.
     pub fn collect(&mut self, pool: &mut Pool) {
         for piece in self.held.drain(..) {
@@ -188,6 +202,8 @@ pub struct Inbox {
     /// A run whose way was blocked: already checked and renamed. It is the partial frame if there is one, else it stands
     /// at the front of the first piece.
     pub stalled: Option<RunInfo>,
+    /// What a publisher may send that keeps to credit, and what of it waits; made when it first publishes.
+    pub granted: Option<Box<Granted>>,
 }
 
 impl Inbox {
@@ -213,6 +229,9 @@ impl Inbox {
             partial.clear(pool);
         }
         self.stalled = None;
+        if let Some(granted) = &mut self.granted {
+            granted.clear(pool);
+        }
     }
 }
 

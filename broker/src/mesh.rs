@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crossbeam_queue::ArrayQueue;
 use laneway_proto::control::{Hello, Sample};
 use laneway_proto::error::CloseCode;
-use laneway_proto::limits::FRAME_BYTES_MAX;
+use laneway_proto::limits::{FRAME_BYTES_MAX, NODE_ID_BYTES};
 
 use crate::io::{ListenerId, PeerAddress, Socket};
 use crate::pool::{Piece, Pool};
@@ -83,10 +83,12 @@ pub enum Envelope {
         /// Of the request.
         ticket: u64,
     },
-    /// An outbox here is full: stop reading from this publisher of yours.
+    /// An outbox here is full: stop this lane of a publisher of yours.
     Block {
         /// The publisher's connection on the receiving shard.
         publisher: Key,
+        /// The lane it publishes on.
+        lane: u8,
     },
     /// Sessions here have received publishes of yours that are to be confirmed.
     Received(Vec<Receipt>),
@@ -94,6 +96,8 @@ pub enum Envelope {
     Unblock {
         /// The publisher's connection on the receiving shard.
         publisher: Key,
+        /// The lane it publishes on.
+        lane: u8,
     },
     /// Tell me what you count.
     StatsAsk {
@@ -113,6 +117,13 @@ pub enum Envelope {
     Abandoned {
         /// Its connection on the sending shard.
         publisher: Key,
+    },
+    /// A process of a node has begun a session: those of its earlier processes are over.
+    Node {
+        /// The node.
+        node_id: [u8; NODE_ID_BYTES],
+        /// Of that process.
+        epoch: u64,
     },
     /// A connection to own from now on.
     Connection(Handover),

@@ -213,8 +213,9 @@ impl ConnectOptions {
         self
     }
 
-    /// Bytes and messages that may wait to be written; beyond either, publishing waits. As much again may be on its way
-    /// into the socket, and one message may pass the bound when nothing waits. Default 1 MiB and 65,536.
+    /// Bytes and messages that may wait on each lane to be written; beyond either, publishing on that lane waits. Some tens
+    /// of kilobytes more may be on their way into the socket, and one message may pass the bound when nothing waits. Default
+    /// 1 MiB and 65,536.
     #[must_use]
     pub const fn send_queue(mut self, bytes_max: usize, messages_max: usize) -> Self {
         self.send_bytes_max = bytes_max;

@@ -32,6 +32,8 @@ async fn echo(publisher: Client, subscriber: Client) {
     let large: Vec<u8> = (0..1 << 20).map(|place: u32| (place % 251) as u8).collect();
     publisher.publish_with("echo/large", &large, Lane::BULK.into()).await.expect("published");
     publisher.publish_with("echo/large", large.clone(), Lane::BULK.into()).await.expect("published");
+    // What is more urgent would overtake.
+    publisher.flush().await.expect("accepted");
     publisher.publish("echo/empty", "").await.expect("published");
     publisher.flush().await.expect("accepted");
 

@@ -226,3 +226,24 @@ fn the_end_of_every_connection_is_logged_with_peer_reason_duration_and_bytes() {
         assert!(lines.iter().all(|line| line.contains(part)), "{part}: {lines:?}");
     }
 }
+
+#[test]
+fn a_new_process_of_a_node_ends_the_sessions_of_the_one_before_it_on_every_shard() {
+    let broker = Launch::new(2).start();
+    let process = |epoch| Peer::knock(broker.tcp(), Hello { node_id: vec![9; 16], epoch, ..hello() }).expect("welcome");
+    // Connections are spread over both shards.
+    let mut before: Vec<Peer> = (0..3).map(|_| process(1)).collect();
+    let other = Peer::knock(broker.tcp(), Hello { node_id: vec![8; 16], epoch: 1, ..hello() }).expect("welcome");
+    let mut now = process(2);
+    for peer in &mut before {
+        let words = peer.last_words();
+        let replaced = words.iter().any(
+            |word| matches!(word, Event::Goodbye(goodbye) if goodbye.code == CloseCode::Replaced.number()),
+        );
+        assert!(replaced, "{words:?}");
+    }
+    now.subscribe(&["still/here"]);
+    drop((now, other));
+    let ended = broker.stop();
+    assert_eq!(ended.closed("replaced"), 3, "{}", ended.stderr);
+}

@@ -4,6 +4,9 @@ use laneway_proto::limits;
 
 use super::{ListenUrl, Rule, Settings, node_id_text, parse_node_id};
 
+/// Bytes of the smallest credit: room for a frame of the largest size behind what is read together with it.
+const LANE_CREDIT_BYTES_MIN: u32 = 256 * 1024;
+
 /// Reads and writes a number of the settings.
 pub type NumberPlace = fn(&mut Settings) -> &mut u32;
 
@@ -82,6 +85,7 @@ pub const KEYS: &[Key] = &[
     number("limits.retained_topics_max", 0, 16 * MIB, |s| &mut s.limits.retained_topics_max),
     number("limits.retained_bytes_max", 0, 1024 * MIB, |s| &mut s.limits.retained_bytes_max),
     number("limits.outbox_bytes_max", 64 * 1024, 1024 * MIB, |s| &mut s.limits.outbox_bytes_max),
+    number("limits.lane_credit_bytes", LANE_CREDIT_BYTES_MIN, 1024 * MIB, |s| &mut s.limits.lane_credit_bytes),
     number("limits.block_ms_max", 1, HOUR_MS, |s| &mut s.limits.block_ms_max),
     number("limits.handshake_ms_max", 10, HOUR_MS, |s| &mut s.limits.handshake_ms_max),
     number("limits.partial_frame_ms_max", 10, HOUR_MS, |s| &mut s.limits.partial_frame_ms_max),

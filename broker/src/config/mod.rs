@@ -39,6 +39,8 @@ pub struct Limits {
     pub retained_bytes_max: u32,
     /// Bytes waiting for one peer before its publishers are stopped.
     pub outbox_bytes_max: u32,
+    /// Bytes a publisher may send on a lane ahead of what has been routed, if it keeps to credit; what is stopped waits here.
+    pub lane_credit_bytes: u32,
     /// How long publishers may be stopped by one peer before that peer is disconnected.
     pub block_ms_max: u32,
     /// How long preface and handshake may take.
@@ -163,6 +165,7 @@ impl Default for Settings {
                 retained_topics_max: 65_536,
                 retained_bytes_max: 64 * 1024 * 1024,
                 outbox_bytes_max: 1024 * 1024,
+                lane_credit_bytes: limits::LANE_CREDIT_BYTES_DEFAULT as u32,
                 block_ms_max: 5_000,
                 handshake_ms_max: limits::HANDSHAKE_MS_MAX_DEFAULT,
                 partial_frame_ms_max: limits::PARTIAL_FRAME_MS_MAX_DEFAULT,

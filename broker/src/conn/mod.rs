@@ -18,6 +18,7 @@ use crate::confirms::Confirms;
 use crate::counters::CloseReason;
 use crate::histogram::Histogram;
 use crate::inbox::Inbox;
+use crate::inbox::granted::Granted;
 use crate::intern::TopicIndex;
 use crate::io::{ListenerId, PeerAddress, Socket};
 use crate::outbox::Outbox;
@@ -132,7 +133,9 @@ pub struct Conn {
     pub replay: Option<Box<Replay>>,
     /// Whether bytes are being received.
     pub receiving: Receiving,
-    /// Full outboxes that stop this publisher.
+    /// It keeps to the credit it is given.
+    pub keeps_credit: bool,
+    /// Full outboxes that stop this publisher, or lanes of it.
     pub stops: u32,
     /// It waits for room towards another shard.
     pub waits_for_mesh: bool,
@@ -186,6 +189,7 @@ impl Conn {
             filters: Vec::new(),
             replay: None,
             receiving: Receiving::Off,
+            keeps_credit: false,
             stops: 0,
             waits_for_mesh: false,
             in_line: false,
@@ -203,9 +207,23 @@ impl Conn {
         }
     }
 
-    /// Whether what it sends has to wait.
+    /// Whether what it sends has to wait, on all lanes: of who keeps to credit only the lanes wait that have to.
     pub const fn is_stopped(&self) -> bool {
-        self.stops > 0 || self.waits_for_mesh || self.moving.is_some()
+        let stopped = self.stops > 0 || self.waits_for_mesh;
+        stopped && self.inbox.granted.is_none() || self.moving.is_some()
+    }
+
+    /// What it may send, if it keeps to credit.
+    pub fn granted(&mut self, window_bytes: u64) -> Option<&mut Granted> {
+        if !self.keeps_credit {
+            return None;
+        }
+        Some(self.inbox.granted.get_or_insert_with(|| Box::new(Granted::new(window_bytes))))
+    }
+
+    /// Whether something of it has arrived and waits for its way.
+    pub fn is_holding(&self) -> bool {
+        self.inbox.granted.as_ref().is_some_and(|granted| granted.is_holding())
     }
 
     /// Whether its session has no link that works, and waits for another.
@@ -225,7 +243,8 @@ impl Conn {
     pub fn is_plain(&self) -> bool {
         let inbox = &self.inbox;
         let free = self.closing.is_none() && inbox.partial.is_none() && inbox.stalled.is_none();
-        free && self.session.state() == State::Open
+        let waits = inbox.granted.as_ref().is_some_and(|granted| granted.is_waiting());
+        free && !waits && self.session.state() == State::Open
     }
 
     /// Whether nothing that it says makes a difference any more.

@@ -6,7 +6,7 @@ use laneway_proto::lane::policy::Policy;
 use laneway_proto::limits::FRAME_BYTES_MAX;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{Common, Feeder, Frames, Losses, NEVER, Newest, Runs, Sample, Service, Shape, Way, walk};
+use super::{Blocked, Common, Frames, Losses, NEVER, Newest, Runs, Sample, Service, Shape, Way, walk};
 use crate::counters::Drops;
 use crate::pool::Pool;
 
@@ -19,7 +19,7 @@ pub struct LaneQueue {
     runs: Runs,
     /// Used instead of `runs` by a queue that conflates, but for parts of large messages.
     newest: Option<Box<Newest>>,
-    feeders: Vec<Feeder>,
+    feeders: Vec<Blocked>,
     blocked_since: Option<Instant>,
     sample: Sample,
 }
@@ -206,11 +206,11 @@ impl LaneQueue {
     }
 
     /// A publisher was stopped because of this queue. False if it was stopped before.
-    pub fn block(&mut self, feeder: Feeder, now: Instant) -> bool {
-        if self.feeders.contains(&feeder) {
+    pub fn block(&mut self, blocked: Blocked, now: Instant) -> bool {
+        if self.feeders.contains(&blocked) {
             return false;
         }
-        self.feeders.push(feeder);
+        self.feeders.push(blocked);
         self.blocked_since.get_or_insert(now);
         true
     }
@@ -221,7 +221,7 @@ impl LaneQueue {
     }
 
     /// Appends the publishers that may go on, if this queue and the bytes before it have drained to half, or `all`.
-    pub fn take_unblocked(&mut self, all: bool, wire_bytes: u64, out: &mut Vec<Feeder>) {
+    pub fn take_unblocked(&mut self, all: bool, wire_bytes: u64, out: &mut Vec<Blocked>) {
         if !self.feeders.is_empty() && (all || self.bytes() + wire_bytes <= self.bytes_max / 2) {
             self.blocked_since = None;
             out.append(&mut self.feeders);

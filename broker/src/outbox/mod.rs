@@ -46,13 +46,22 @@ const WIRE_BYTES_MAX: u64 = 256 * 1024;
 /// The same while several lanes are in use, so that little stands in front of a more urgent frame.
 const WIRE_BYTES_MAX_SHARED: u64 = 16 * 1024;
 
-/// A publisher that was stopped because of an outbox.
+/// A publisher, on whichever shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Feeder {
     /// The shard that owns the publisher's connection.
     pub shard: u8,
     /// The publisher's connection on that shard.
     pub key: Key,
+}
+
+/// A lane of a publisher that was stopped because of an outbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blocked {
+    /// The publisher.
+    pub feeder: Feeder,
+    /// The lane it publishes on.
+    pub lane: u8,
 }
 
 /// How one subscriber gets one run.
@@ -447,9 +456,9 @@ impl Outbox {
     }
 
     /// A publisher was stopped because of a queue. False if it was stopped before.
-    pub fn block(&mut self, service: &Service, feeder: Feeder, now: Instant) -> bool {
+    pub fn block(&mut self, service: &Service, blocked: Blocked, now: Instant) -> bool {
         let place = self.queues.iter().position(|queue| queue.serves(service));
-        place.is_some_and(|place| self.queues[place].block(feeder, now))
+        place.is_some_and(|place| self.queues[place].block(blocked, now))
     }
 
     /// Since when publishers have been stopped because of this outbox.
@@ -458,7 +467,7 @@ impl Outbox {
     }
 
     /// Appends the publishers that may go on: those of queues that have drained by half, or all of them.
-    pub fn take_unblocked(&mut self, all: bool, out: &mut Vec<Feeder>) {
+    pub fn take_unblocked(&mut self, all: bool, out: &mut Vec<Blocked>) {
         let waiting = self.wire.bytes();
         for queue in &mut self.queues {
             queue.take_unblocked(all, waiting, out);

@@ -193,7 +193,7 @@ fn a_goodbye_leaves_behind_everything_that_waits() {
 #[test]
 fn a_stopped_publisher_goes_on_only_when_half_of_the_queue_is_gone() {
     let mut bench = Bench::new();
-    let feeder = Feeder { shard: 0, key: Key { slot: 1, generation: 2 } };
+    let feeder = Blocked { feeder: Feeder { shard: 0, key: Key { slot: 1, generation: 2 } }, lane: 1 };
     let command = service(1, Policy::Block, 40);
     for value in 0..3 {
         assert_eq!(bench.outbox.is_full(&command), value == 3);

@@ -90,6 +90,7 @@ impl<I: Io> Shard<I> {
 
     /// The session is over for good: nobody can resume it. Takes its subscriptions and its hold on publishers away.
     pub(super) fn end_session(&mut self, key: Key) {
+        self.leave_node(key);
         self.forget_lasting(key);
         let Some(conn) = self.conns.at_mut(key) else { return };
         let filters = std::mem::take(&mut conn.filters);

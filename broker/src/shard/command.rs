@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use laneway_proto::control::{
-    Body, Control, DeclareTopics, Goodbye, Hello, Limits, Reject, Sub, Subscribe, Unsubscribe, Welcome, Will,
+    Body, Control, DeclareTopics, Hello, Limits, Reject, Sub, Subscribe, Unsubscribe, Welcome, Will,
 };
 use laneway_proto::error::{CloseCode, DecodeError, PeerFault};
 use laneway_proto::lane::policy::Policy;
@@ -62,11 +62,7 @@ impl<I: Io> Shard<I> {
                 Ok(())
             }
             (State::Open, Some(Body::Goodbye(_))) => {
-                if let Some(about) = &mut conn.about {
-                    about.said_goodbye = true;
-                }
-                let reply = Goodbye { code: CloseCode::Normal.number(), reason: String::new(), drain_ms: 0 };
-                self.begin_close(key, CloseReason::PeerLeft, Some(Control::new(Body::Goodbye(reply))));
+                self.on_goodbye(key);
                 Ok(())
             }
             (State::Open, Some(Body::Hello(_) | Body::Welcome(_) | Body::Reject(_) | Body::Stats(_))) => {
@@ -121,12 +117,14 @@ impl<I: Io> Shard<I> {
         if hello.features & feature::CREDIT != 0 {
             let totals = hello.limits.as_ref().map_or(&[][..], |limits| &limits.lane_credit);
             conn.outbox.set_credit(totals);
+            conn.keeps_credit = true;
         }
         self.sessions_made += 1;
         self.counters.welcomed += 1;
         let session = self.sessions_made << 8 | u32::from(self.mesh.shard());
         conn.number = session;
         conn.node_id = hello.node_id.as_slice().try_into().unwrap_or_default();
+        self.enter_node(key, hello.epoch);
         self.make_lasting(key, hello);
         let welcome = self.welcome(hello, session, false);
         self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());
@@ -152,6 +150,7 @@ impl<I: Io> Shard<I> {
                 max_topics: limits.session_topics_max,
                 max_subs: limits.session_subscriptions_max,
                 resume_grace_ms: limits.resume_grace_ms,
+                lane_credit: lane_credit(hello, limits.lane_credit_bytes),
                 ..Limits::default()
             }),
             clock_ns: self.now().0,
@@ -354,4 +353,12 @@ fn options_of(sub: &Sub) -> SubOptions {
         queue_bytes: sub.queue_bytes,
         ttl_ms: sub.ttl_ms,
     }
+}
+
+/// What a publisher may send on each lane at first, if it keeps to that.
+fn lane_credit(hello: &Hello, bytes: u32) -> Vec<u64> {
+    if hello.features & feature::CREDIT == 0 {
+        return Vec::new();
+    }
+    std::iter::once(0).chain([u64::from(bytes); LANES_MAX - 1]).collect()
 }

@@ -5,8 +5,8 @@ use crate::inbox::RunInfo;
 use crate::intern::TopicIndex;
 use crate::io::Io;
 use crate::mesh::{Envelope, RECORD_BYTES, Record};
-use crate::outbox::Feeder;
 use crate::outbox::counted::Mark;
+use crate::outbox::{Blocked, Feeder};
 use crate::pool::Piece;
 use crate::retained::Publisher;
 use crate::router::{SubOptions, Subscriber};
@@ -39,22 +39,18 @@ impl<I: Io> Shard<I> {
             }
             Envelope::Ask { ticket } => self.mesh.post_last(from, Envelope::InterestDone { ticket }),
             Envelope::InterestDone { ticket } => self.on_interest_done(ticket),
-            Envelope::Block { publisher } => {
-                if let Some(conn) = self.conns.at_mut(publisher) {
-                    conn.stops += 1;
-                    self.stop_receiving(publisher);
-                }
-            }
+            Envelope::Block { publisher, lane } => self.stop_publisher(publisher, lane),
             Envelope::Received(receipts) => receipts.into_iter().for_each(|receipt| self.on_receipt(receipt)),
             Envelope::Abandoned { publisher } => {
                 self.retained.forget(Publisher { shard: from, key: publisher });
             }
-            Envelope::Unblock { publisher } => self.unblock_local(publisher),
+            Envelope::Unblock { publisher, lane } => self.unblock_local(publisher, lane),
             Envelope::StatsAsk { ticket, selector } => {
                 let samples = self.samples(&selector);
                 self.mesh.post(from, Envelope::StatsTold { ticket, samples });
             }
             Envelope::StatsTold { ticket, samples } => self.on_stats_told(ticket, samples),
+            Envelope::Node { node_id, epoch } => self.replace_node(node_id, epoch),
             Envelope::Connection(handover) if self.drain.is_some() => self.io.close(handover.socket),
             Envelope::Connection(handover) => self.own(handover),
             Envelope::Arrival(arrival) => self.on_arrival(*arrival),
@@ -109,9 +105,10 @@ impl<I: Io> Shard<I> {
             if conn.closing.is_some() || !conn.outbox.is_full(&service) {
                 continue;
             }
-            if conn.outbox.block(&service, Feeder { shard: from, key: publisher }, now) {
+            let stopped = Blocked { feeder: Feeder { shard: from, key: publisher }, lane: info.lane };
+            if conn.outbox.block(&service, stopped, now) {
                 counters.paused_by_outbox += 1;
-                mesh.post(from, Envelope::Block { publisher });
+                mesh.post(from, Envelope::Block { publisher, lane: info.lane });
                 blocked.push(target.slot);
             }
         }
@@ -121,12 +118,23 @@ impl<I: Io> Shard<I> {
     }
 
     /// A reader on this or another shard has room again for one of our publishers.
-    pub(super) fn unblock_local(&mut self, publisher: Key) {
+    pub(super) fn unblock_local(&mut self, publisher: Key, lane: u8) {
         let Some(conn) = self.conns.at_mut(publisher) else { return };
         assert!(conn.stops > 0, "a publisher is let go as often as it was stopped");
         conn.stops -= 1;
-        if !conn.is_stopped() {
+        let free = conn.inbox.granted.as_mut().is_none_or(|granted| granted.on_let_go(lane));
+        if free && !conn.is_stopped() {
             self.line_up(publisher);
+        }
+    }
+
+    /// A queue stops a lane of a local publisher, or all that it sends if it keeps to no credit.
+    pub(super) fn stop_publisher(&mut self, publisher: Key, lane: u8) {
+        let Some(conn) = self.conns.at_mut(publisher) else { return };
+        conn.stops += 1;
+        match &mut conn.inbox.granted {
+            Some(granted) => granted.on_stopped(lane),
+            None => self.stop_receiving(publisher),
         }
     }
 
@@ -134,11 +142,11 @@ impl<I: Io> Shard<I> {
     /// them get their turn.
     pub(super) fn unblock(&mut self) {
         let mut unblocked = std::mem::take(&mut self.unblocked);
-        for Feeder { shard, key } in unblocked.drain(..) {
+        for Blocked { feeder: Feeder { shard, key }, lane } in unblocked.drain(..) {
             if shard == self.mesh.shard() {
-                self.unblock_local(key);
+                self.unblock_local(key, lane);
             } else {
-                self.mesh.post(shard, Envelope::Unblock { publisher: key });
+                self.mesh.post(shard, Envelope::Unblock { publisher: key, lane });
             }
         }
         self.unblocked = unblocked;

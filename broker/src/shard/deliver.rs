@@ -13,7 +13,7 @@ use crate::intern::TopicIndex;
 use crate::io::Io;
 use crate::mesh::{Mesh, Record};
 use crate::outbox::counted::Mark;
-use crate::outbox::{Feeder, Frames, Service};
+use crate::outbox::{Blocked, Feeder, Frames, Service};
 use crate::pool::{Piece, Pool};
 use crate::retained::{Publisher, TTL_NEVER};
 use crate::router::SubOptions;
@@ -82,32 +82,35 @@ impl<I: Io> Shard<I> {
             (conn.closing.is_none() && conn.outbox.is_full(&service)).then_some((target.slot, service))
         });
         if let Some((slot, service)) = full {
-            self.block_on(slot, &service, origin);
+            self.block_on(slot, &service, origin, info.lane);
             return true;
         }
         if bits(shards_of(route.shards, info, mesh)).all(|shard| mesh.has_room(shard, info.bytes as usize)) {
             return false;
         }
         self.counters.paused_by_mesh += 1;
-        self.mesh_waiters.push(origin);
-        if let Some(conn) = self.conns.at_mut(origin) {
+        if let Some(conn) = self.conns.at_mut(origin)
+            && !conn.waits_for_mesh
+        {
             conn.waits_for_mesh = true;
+            let keeps_credit = conn.inbox.granted.is_some();
+            self.mesh_waiters.push(origin);
+            if !keeps_credit {
+                self.stop_receiving(origin);
+            }
         }
-        self.stop_receiving(origin);
         true
     }
 
-    fn block_on(&mut self, slot: u32, service: &Service, origin: Key) {
+    fn block_on(&mut self, slot: u32, service: &Service, origin: Key, lane: u8) {
         let now = self.now();
         let me = self.mesh.shard();
         self.counters.paused_by_outbox += 1;
         let Some(reader) = self.conns.slot_mut(slot) else { return };
-        if reader.outbox.block(service, Feeder { shard: me, key: origin }, now)
-            && let Some(publisher) = self.conns.at_mut(origin)
-        {
-            publisher.stops += 1;
+        let stopped = Blocked { feeder: Feeder { shard: me, key: origin }, lane };
+        if reader.outbox.block(service, stopped, now) {
+            self.stop_publisher(origin, lane);
         }
-        self.stop_receiving(origin);
         self.arm_slot_timer(slot);
     }
 

@@ -28,12 +28,22 @@ impl<I: Io> Shard<I> {
         let topics = std::mem::take(&mut conn.topics);
         let mut confirms = conn.confirms.take();
         let mut lasting = conn.lasting.take();
+        let window_bytes = u64::from(self.settings.limits.lane_credit_bytes);
+        let mut granted = if conn.granted(window_bytes).is_some() { conn.inbox.granted.take() } else { None };
+        let mut arrived = Ok(());
         let now = self.now();
         let (mut taken, mut confirms_due) = (0, false);
         while taken < piece.len {
             let rest = Piece { start: piece.start + taken, len: piece.len - taken, ..piece };
             let Some((front, run)) = self.pass_direct(key, &topics, rest) else { break };
             taken += run.bytes as u32;
+            if let Some(granted) = &mut granted {
+                arrived = granted.on_received(front.lane, run.bytes as u32);
+                if arrived.is_err() {
+                    break;
+                }
+                granted.on_passed(front.lane, run.bytes as u32);
+            }
             if let Some(lasting) = &mut lasting {
                 lasting.tally.on_received(now, front.lane, run.frames);
                 lasting.tally.on_bytes(run.bytes as u32);
@@ -44,12 +54,16 @@ impl<I: Io> Shard<I> {
         }
         if let Some(conn) = self.conns.at_mut(key) {
             (conn.topics, conn.confirms, conn.lasting) = (topics, confirms, lasting);
+            conn.inbox.granted = granted;
             if taken > 0 && conn.lasting.is_some() {
                 self.list_counts(key);
             }
         }
         if confirms_due {
             self.arm_timer(key);
+        }
+        if let Err(fault) = arrived {
+            self.fail(key, fault);
         }
         taken
     }

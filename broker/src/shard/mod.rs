@@ -14,7 +14,9 @@ mod deliver;
 mod direct;
 mod drain;
 mod flush;
+mod held;
 mod keep;
+mod nodes;
 mod presence;
 mod receive;
 mod residency;
@@ -37,7 +39,7 @@ use crate::inbox::Partial;
 use crate::intern::Intern;
 use crate::io::{Completion, Io, ListenerId, Wait};
 use crate::mesh::{Mesh, Receipt};
-use crate::outbox::Feeder;
+use crate::outbox::Blocked;
 use crate::outbox::counted::Mark;
 use crate::retained::Retained;
 use crate::router::Router;
@@ -49,6 +51,7 @@ use self::command::Ticket;
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
+use self::nodes::Nodes;
 use self::presence::{Numbers, OwnQueue, watch_deadline};
 use self::residency::Residency;
 use self::stats::Gathering;
@@ -120,7 +123,7 @@ pub struct Shard<I: Io> {
     /// Publishers that may go on.
     resumable: VecDeque<Key>,
     /// Publishers that an outbox lets go, on their way to [`Self::resumable`] or to their shard.
-    unblocked: Vec<Feeder>,
+    unblocked: Vec<Blocked>,
     /// A run in one piece of memory, for queues that look at single frames; reused.
     gathered: Vec<u8>,
     /// Publishes that a peer has just counted; reused.
@@ -153,6 +156,7 @@ pub struct Shard<I: Io> {
     counting: Vec<Key>,
     /// Numbers of the peers that others are told of.
     numbers: Numbers,
+    nodes: Nodes,
     /// What the broker itself publishes, until there is room for it.
     own: OwnQueue,
     own_seq: u32,
@@ -208,6 +212,7 @@ impl<I: Io> Shard<I> {
             away: BTreeSet::new(),
             counting: Vec::new(),
             numbers: Numbers::default(),
+            nodes: Nodes::default(),
             own: OwnQueue::default(),
             own_seq: 0,
             movers: Vec::new(),

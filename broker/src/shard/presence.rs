@@ -19,7 +19,7 @@ use crate::counters::CloseReason;
 use crate::inbox::RunInfo;
 use crate::io::Io;
 use crate::mesh::Record;
-use crate::outbox::Feeder;
+use crate::outbox::{Blocked, Feeder};
 use crate::retained::Publisher;
 use crate::slab::Key;
 
@@ -284,15 +284,13 @@ impl<I: Io> Shard<I> {
     fn bound_own(&mut self, info: &RunInfo) {
         let now = self.now();
         let me = self.mesh.shard();
+        let nobody = Blocked { feeder: Feeder { shard: me, key: NOBODY }, lane: info.lane };
         let Self { router, conns, settings, blocked, .. } = self;
         let Some(route) = router.route(info.topic) else { return };
         for target in &route.targets {
             let Some(conn) = conns.slot_mut(target.slot) else { continue };
             let service = service_of(&target.options, info.lane, info.ttl_ms, settings);
-            if conn.closing.is_none()
-                && conn.outbox.is_full(&service)
-                && conn.outbox.block(&service, Feeder { shard: me, key: NOBODY }, now)
-            {
+            if conn.closing.is_none() && conn.outbox.is_full(&service) && conn.outbox.block(&service, nobody, now) {
                 blocked.push(target.slot);
             }
         }

@@ -5,7 +5,7 @@ use laneway_proto::frame::confirm::CONFIRM_FRAME_BYTES_MAX;
 use laneway_proto::frame::count::COUNT_FRAME_BYTES_MAX;
 use laneway_proto::frame::credit;
 use laneway_proto::frame::extensions::Extensions;
-use laneway_proto::frame::ping::{Ping, Pong};
+use laneway_proto::frame::ping::Ping;
 use laneway_proto::framing::length::{self, Front};
 use laneway_proto::framing::run;
 use laneway_proto::header::{Flags, Header, Kind};
@@ -16,7 +16,7 @@ use laneway_proto::session::{State, Step};
 use super::{Body, Flow, Shard};
 use crate::conn::Receiving;
 use crate::counters::CloseReason;
-use crate::inbox::RunInfo;
+use crate::inbox::{Partial, RunInfo};
 use crate::io::{Io, ReceiveEnd};
 use crate::pool::{BufId, Piece, Pool};
 use crate::retained::TTL_NEVER;
@@ -109,6 +109,7 @@ impl<I: Io> Shard<I> {
             }
         }
         self.note_incomplete(key, self.counters.frames_in - frames_before);
+        self.give_credit(key);
     }
 
     fn put_back(&mut self, key: Key, piece: Piece, taken: u32) {
@@ -226,6 +227,7 @@ impl<I: Io> Shard<I> {
                     ttl_ms,
                     retain,
                 };
+                self.note_arrived(key, info.lane, info.bytes)?;
                 Ok(self.deliver_in_place(key, info, rest))
             }
             step @ (Step::Control
@@ -246,6 +248,9 @@ impl<I: Io> Shard<I> {
 
     fn deliver_in_place(&mut self, key: Key, info: RunInfo, rest: Piece) -> Progress {
         let piece = Piece { len: info.bytes, ..rest };
+        if self.waits(key, info.lane) && self.hold_piece(key, info, piece) {
+            return Progress::Taken(info.bytes);
+        }
         let flow = self.deliver(key, &info, Body { head: &[], pieces: &[piece] });
         let Some(conn) = self.conns.at_mut(key) else { return Progress::Taken(rest.len) };
         match flow {
@@ -258,6 +263,11 @@ impl<I: Io> Shard<I> {
                 if lasts {
                     self.note_received(key, info.lane, info.frames, info.bytes);
                 }
+                self.note_passed(key, info.lane, info.bytes);
+                Progress::Taken(info.bytes)
+            }
+            Flow::Stopped if conn.inbox.granted.is_some() => {
+                self.hold_piece(key, info, piece);
                 Progress::Taken(info.bytes)
             }
             Flow::Stopped => {
@@ -324,12 +334,16 @@ impl<I: Io> Shard<I> {
             ttl_ms,
             retain,
         };
+        self.note_arrived(key, info.lane, info.bytes)?;
         self.deliver_partial(key, info);
         Ok(())
     }
 
     /// Routes the split frame, which is whole, checked and renamed.
     fn deliver_partial(&mut self, key: Key, info: RunInfo) -> Flow {
+        if self.waits(key, info.lane) && self.hold_partial(key, info) {
+            return Flow::Passed;
+        }
         let taken = self.conns.at_mut(key).and_then(|conn| conn.inbox.partial.take());
         let Some(partial) = taken else { return Flow::Passed };
         let flow = self.deliver(key, &info, Body { head: partial.head(), pieces: partial.held() });
@@ -337,17 +351,30 @@ impl<I: Io> Shard<I> {
             conn.inbox.partial = Some(partial);
             conn.inbox.stalled = (flow == Flow::Stopped).then_some(info);
         }
+        if flow == Flow::Stopped && self.hold_partial(key, info) {
+            if let Some(conn) = self.conns.at_mut(key) {
+                conn.inbox.stalled = None;
+            }
+            return Flow::Passed;
+        }
         if flow == Flow::Passed {
             self.recycle_partial(key);
             self.note_accepted(key, &info);
             self.note_received(key, info.lane, info.frames, info.bytes);
+            self.note_passed(key, info.lane, info.bytes);
         }
         flow
     }
 
     fn recycle_partial(&mut self, key: Key) {
         let taken = self.conns.at_mut(key).and_then(|conn| conn.inbox.partial.take());
-        let Some(mut partial) = taken else { return };
+        if let Some(partial) = taken {
+            self.recycle(partial);
+        }
+    }
+
+    /// Takes the memory of a frame back that is done with.
+    pub(super) fn recycle(&mut self, mut partial: Box<Partial>) {
         partial.clear(self.io.pool_mut());
         if self.partials.len() < PARTIALS_KEPT {
             self.partials.push(partial);
@@ -363,7 +390,6 @@ impl<I: Io> Shard<I> {
         bytes: FrameBytes<'_>,
     ) -> Result<(), PeerFault> {
         self.counters.frames_in += 1;
-        let now = self.now();
         match step {
             Step::Control => {
                 let frame = bytes.all(self.io.pool());
@@ -373,9 +399,7 @@ impl<I: Io> Shard<I> {
             Step::Ping => {
                 let frame = bytes.all(self.io.pool());
                 let ping = Ping::decode(&frame[HEADER_BYTES..])?;
-                let pong = Pong { t0: ping.t0, t1: now.0, t2: now.0 };
-                self.push_control_bytes(key, &pong.encode());
-                Ok(())
+                self.on_ping(key, ping)
             }
             Step::Credit => {
                 let frame = bytes.all(self.io.pool());
@@ -405,6 +429,10 @@ impl<I: Io> Shard<I> {
             }
             Step::Reject(_) => {
                 self.counters.frames_rejected += 1;
+                if header.kind.is_data() {
+                    self.note_arrived(key, header.lane, u32::from(header.len))?;
+                    self.note_passed(key, header.lane, u32::from(header.len));
+                }
                 // Its sender has counted it.
                 if header.kind.is_data() || header.kind == Kind::LOST {
                     self.note_received(key, header.lane, 1, u32::from(header.len));

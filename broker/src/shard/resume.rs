@@ -332,6 +332,7 @@ impl<I: Io> Shard<I> {
         self.counters.sessions_resumed += 1;
         self.gatherings.retain(|_, gathering| gathering.key != key);
         self.say_resumed(key, &hello);
+        self.give_credit_again(key);
         self.reintroduce_peer(key);
         self.list_confirms(key);
         if replays {

@@ -34,6 +34,9 @@ impl<I: Io> Shard<I> {
         if conn.is_stopped() || conn.in_line {
             return;
         }
+        if conn.ended.is_some() && conn.is_holding() {
+            return;
+        }
         if let Some(reason) = conn.ended {
             // What it sent before it left has been routed.
             self.begin_close(key, reason, None);
@@ -115,11 +118,15 @@ impl<I: Io> Shard<I> {
             if self.drain.is_some() && !conn.outbox.hears_credit() || conn.is_stopped() {
                 continue;
             }
+            let more = self.retry_held(key);
             self.ingest(key, 1);
             let Some(conn) = self.conns.at_mut(key) else { continue };
             if conn.inbox.pieces.is_empty() || conn.is_stopped() || conn.closing.is_some() {
                 self.receive_again(key);
             } else {
+                self.line_up(key);
+            }
+            if more {
                 self.line_up(key);
             }
         }

@@ -48,6 +48,8 @@ pub enum Event {
     Answered(RequestId, Answered),
     /// The broker confirms publishes: for [`Outgoing::on_confirm`](super::Outgoing::on_confirm).
     Confirm(Confirm),
+    /// The broker takes so many bytes of a lane: for [`Outgoing::on_credit`](super::Outgoing::on_credit).
+    Credit(LaneTotal),
     /// The broker has received so many frames of a lane: for [`Outgoing::on_count`](super::Outgoing::on_count).
     Counted(LaneTotal),
     /// What became of a publish whose publisher wanted to know.

@@ -9,6 +9,7 @@ use laneway_proto::error::{DecodeError, PeerFault};
 use laneway_proto::frame::batch;
 use laneway_proto::frame::confirm;
 use laneway_proto::frame::count::{self, COUNT_FRAME_BYTES_MAX};
+use laneway_proto::frame::credit;
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::lost;
 use laneway_proto::frame::ping::{Ping, Pong};
@@ -462,7 +463,8 @@ impl Incoming {
             Step::Lost => self.on_lost(lost::Lost::decode(header, body)?)?,
             Step::Confirm => self.events.extend(confirm::decode(body)?.map(Event::Confirm)),
             Step::Count => self.events.extend(count::decode(body)?.map(Event::Counted)),
-            Step::Route | Step::Skip | Step::Credit => {}
+            Step::Credit => self.events.extend(credit::decode(body)?.map(Event::Credit)),
+            Step::Route | Step::Skip => {}
         }
         Ok(())
     }

@@ -207,6 +207,10 @@ impl Core {
                 self.outgoing.on_confirm(confirm);
                 continue;
             }
+            if let Event::Credit(total) = event {
+                self.outgoing.on_credit(total);
+                continue;
+            }
             if let Event::Counted(total) = event {
                 // A broker that counts what was never sent is found out when it is resumed.
                 let _ = self.outgoing.on_count(total);
@@ -239,8 +243,13 @@ impl Core {
     }
 
     /// Messages that were handed to the link and that the broker has not confirmed: with the link they are lost or not.
-    pub const fn unconfirmed(&self) -> u64 {
+    pub fn unconfirmed(&self) -> u64 {
         self.outgoing.unconfirmed()
+    }
+
+    /// Whether something waits to be sent, though it may not go yet.
+    pub fn is_waiting(&self) -> bool {
+        self.outgoing.is_waiting()
     }
 
     /// When to call [`Core::on_timeout`].
@@ -253,7 +262,7 @@ impl Core {
     pub fn on_timeout(&mut self, now: Instant) -> Result<(), Lost> {
         self.outgoing.on_timeout(now);
         match self.incoming.on_timeout(now, self.outgoing.unconfirmed() > 0) {
-            Ok(Alarm::Ping) => self.incoming.on_asked(self.outgoing.ping(now)),
+            Ok(Alarm::Ping) => self.incoming.on_asked(self.outgoing.ask_for_life(now)),
             Ok(Alarm::Nothing | Alarm::Doubtful(_)) => {}
             Err(Lost::Fault(fault)) => {
                 self.outgoing.goodbye(fault.close_code(), fault.text());

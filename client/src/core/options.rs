@@ -43,9 +43,9 @@ pub struct CoreOptions {
     pub metadata: BTreeMap<String, String>,
     /// What the broker publishes if this client goes without a goodbye.
     pub will: Option<Will>,
-    /// Bytes that may wait to be written; one message may pass it when nothing waits.
+    /// Bytes that may wait on each lane to be written; one message may pass it when nothing waits.
     pub send_bytes_max: usize,
-    /// Messages that may wait to be written; 0 is taken as 1.
+    /// Messages that may wait on each lane to be written; 0 is taken as 1.
     pub send_messages_max: usize,
     /// Bytes of each lane that may be on their way or wait for the application; the broker keeps the rest.
     pub lane_credit_bytes: u64,

@@ -54,8 +54,6 @@ pub(super) struct Letter {
     pub(super) seq: u32,
     pub(super) receivers: u16,
     pub(super) payload: Bytes,
-    /// How often what was ready had been taken when this was added to it.
-    pub(super) takes: u64,
 }
 
 /// How long somebody waits.
@@ -78,7 +76,7 @@ struct Wait {
 struct Acceptance {
     id: ConfirmId,
     seq: u32,
-    /// Messages published on the connection when it was, itself included.
+    /// Messages published on its lane when it was, itself included.
     index: u64,
     patience: Patience,
 }
@@ -152,7 +150,7 @@ impl Pending {
         id
     }
 
-    /// A message went out, as number `index` of the connection, that is to be accepted.
+    /// A message went out, as number `index` of its lane, that is to be accepted.
     pub(super) fn await_acceptance(
         &mut self,
         now: Instant,
@@ -205,15 +203,15 @@ impl Pending {
         }
     }
 
-    /// The broker has accepted the connection's first `index` messages.
-    pub(super) fn on_accepted(&mut self, index: u64) {
-        self.settle_acceptances(index, &Ok(Confirmed { receivers: 0 }));
+    /// The broker has accepted the first so many messages of each lane.
+    pub(super) fn on_accepted(&mut self, settled: &[u64; LANES_MAX]) {
+        self.settle_acceptances(settled, &Ok(Confirmed { receivers: 0 }));
     }
 
-    /// The link broke. Of the connection's first `index` messages those not accepted are in doubt; what is to be delivered
+    /// The link broke. Of the first so many messages of each lane those not accepted are in doubt; what is to be delivered
     /// is sent again at once, so its time to be sent again begins anew.
-    pub(super) fn on_link_down(&mut self, index: u64) {
-        self.settle_acceptances(index, &Err(Doubt::LinkLost));
+    pub(super) fn on_link_down(&mut self, settled: &[u64; LANES_MAX]) {
+        self.settle_acceptances(settled, &Err(Doubt::LinkLost));
         for lane in self.lanes.iter_mut().flatten() {
             lane.resend_at = None;
             lane.resend_ms = RESEND_MS_FIRST;
@@ -253,9 +251,10 @@ impl Pending {
         }
     }
 
-    fn settle_acceptances(&mut self, index: u64, result: &Result<Confirmed, Doubt>) {
-        for lane in self.lanes.iter_mut().flatten() {
-            while lane.accepted.front().is_some_and(|first| first.index <= index) {
+    fn settle_acceptances(&mut self, settled: &[u64; LANES_MAX], result: &Result<Confirmed, Doubt>) {
+        for (lane, &settled) in self.lanes.iter_mut().zip(settled) {
+            let Some(lane) = lane else { continue };
+            while lane.accepted.front().is_some_and(|first| first.index <= settled) {
                 self.settled.extend(lane.accepted.pop_front().map(|first| (first.id, result.clone())));
             }
         }

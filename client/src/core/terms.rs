@@ -11,7 +11,12 @@ use laneway_proto::limits::{
 use laneway_proto::session::handshake::feature;
 
 /// Bytes a frame must hold at least for this client to work: header, all fixed extensions, some payload.
-const FRAME_BYTES_USABLE: u32 = 1_024;
+pub(super) const FRAME_BYTES_USABLE: u32 = 1_024;
+
+/// Payload bytes that fit a frame beside everything that may stand in front of them.
+pub(super) const fn fragment_bytes_max(frame_bytes_max: u32) -> u32 {
+    frame_bytes_max - (HEADER_BYTES + 4 * EXTENSION_BYTES + MESSAGE_OPTIONS_BYTES_MAX) as u32
+}
 
 /// The broker's side of the handshake, with the protocol's defaults where it said nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +67,6 @@ impl Terms {
         let or = |value: u32, default: u32| if value == 0 { default } else { value };
         let frame_bytes_max =
             or(limits.max_frame, FRAME_BYTES_MAX as u32).clamp(FRAME_BYTES_USABLE, FRAME_BYTES_MAX as u32);
-        let fragment_most = frame_bytes_max - (HEADER_BYTES + 4 * EXTENSION_BYTES + MESSAGE_OPTIONS_BYTES_MAX) as u32;
         Self {
             session: welcome.session,
             broker_node_id: welcome.node_id.try_into().unwrap_or_default(),
@@ -72,7 +76,7 @@ impl Terms {
             takes_batches: welcome.features & feature::BATCH != 0,
             frame_bytes_max,
             message_bytes_max: or(limits.max_message, MESSAGE_BYTES_MAX_DEFAULT).min(MESSAGE_BYTES_MAX_CEILING),
-            fragment_bytes: or(limits.frag_size, FRAGMENT_BYTES_STREAM as u32).min(fragment_most),
+            fragment_bytes: or(limits.frag_size, FRAGMENT_BYTES_STREAM as u32).min(fragment_bytes_max(frame_bytes_max)),
             topics_max: or(limits.max_topics, TOPICS_PER_SESSION_MAX).min(TOPICS_PER_SESSION_MAX),
             filters_max: or(limits.max_subs, SUBSCRIPTIONS_PER_SESSION_MAX).min(SUBSCRIPTIONS_PER_SESSION_MAX),
             keepalive_ms: limits.keepalive_ms,
@@ -85,12 +89,18 @@ impl Terms {
         }
     }
 
+    /// The smallest credit of a lane.
+    fn credit_least(&self) -> u64 {
+        self.lane_credit.iter().flat_map(|totals| &totals[1..]).copied().min().unwrap_or(u64::MAX)
+    }
+
     /// Whether frames that were built under `before` are allowed under these terms, too.
     pub(super) fn allow_all_of(&self, before: &Self) -> bool {
         self.takes_batches >= before.takes_batches
             && self.frame_bytes_max >= before.frame_bytes_max
             && self.message_bytes_max >= before.message_bytes_max
             && self.confirms >= before.confirms
+            && self.credit_least() >= before.credit_least()
     }
 }
 

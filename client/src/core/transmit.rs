@@ -91,12 +91,13 @@ impl Transmit {
     }
 
     /// Puts everything of `other`, of which nothing was sent, behind what is here.
-    pub(super) fn append(&mut self, other: Self) {
+    pub(super) fn append(&mut self, other: &mut Self) {
         debug_assert!(other.sent == 0 && other.woven_sent == 0, "whole frames only");
         let offset = self.inline.len();
         self.inline.extend_from_slice(&other.inline);
-        self.woven.extend(other.woven.into_iter().map(|woven| Woven { place: woven.place + offset, ..woven }));
+        self.woven.extend(other.woven.drain(..).map(|woven| Woven { place: woven.place + offset, ..woven }));
         self.woven_bytes += other.woven_bytes;
+        other.clear();
     }
 
     /// The frames of which no byte was sent, in order.
@@ -238,7 +239,7 @@ mod tests {
         // Their first bytes are 0, 18 and 37.
         for sent in 0..=53 {
             let mut transmit = Transmit::default();
-            transmit.append(Transmit {
+            transmit.append(&mut Transmit {
                 inline: whole.inline.clone(),
                 woven: vec![Woven { place: 34, bytes: Bytes::from_static(b"CDE") }],
                 woven_bytes: 3,

@@ -76,12 +76,14 @@ pub(super) struct Brought {
     /// PINGs to be answered.
     pub(super) pinged: Vec<u64>,
     /// The last PING that was answered.
-    pub(super) ponged: Option<u64>,
+    pub(super) ponged: Vec<u64>,
     pub(super) goodbye: Option<Reason>,
     /// The broker's confirmations.
     pub(super) confirmed: Vec<Confirm>,
     /// What the broker has received, by lane.
     pub(super) counted: Vec<LaneTotal>,
+    /// How much the broker takes.
+    pub(super) credited: Vec<LaneTotal>,
     /// The session counts no more.
     pub(super) overtaken: bool,
 }
@@ -123,7 +125,7 @@ impl Receiving {
                 Event::Subscribed(id) => self.on_answer(id, Ok(()), tidings),
                 Event::SubscribeRefused(id, reason) => self.on_answer(id, Err(reason), tidings),
                 Event::Pong { token, rtt, .. } => {
-                    brought.ponged = Some(token);
+                    brought.ponged.push(token);
                     self.on_pong(token, Duration::from_nanos(rtt.0), tidings);
                 }
                 Event::Answered(id, answered) => {
@@ -133,6 +135,7 @@ impl Receiving {
                 Event::Pinged(t0) => brought.pinged.push(t0),
                 Event::Goodbye(reason) => brought.goodbye = Some(reason),
                 Event::Counted(total) => brought.counted.push(total),
+                Event::Credit(total) => brought.credited.push(total),
                 Event::Confirm(confirm) => brought.confirmed.push(confirm),
                 Event::Overtaken => brought.overtaken = true,
                 // The handshake is over before this half gets here.
@@ -156,12 +159,11 @@ impl Receiving {
         }
     }
 
-    /// PONGs come in the order of their PINGs; one that nobody waits for is skipped.
+    /// One that nobody waits for is skipped.
     fn on_pong(&mut self, token: u64, rtt: Duration, tidings: &mut Tidings) {
-        while self.pings.front().is_some_and(|(waiting, _)| *waiting <= token) {
-            let answered = self.pings.pop_front().filter(|(waiting, _)| *waiting == token);
-            tidings.pongs.extend(answered.map(|(_, waiter)| (waiter, rtt)));
-        }
+        let Ok(place) = self.pings.binary_search_by_key(&token, |(waiting, _)| *waiting) else { return };
+        let answered = self.pings.remove(place);
+        tidings.pongs.extend(answered.map(|(_, waiter)| (waiter, rtt)));
     }
 
     /// Room for one more PING.

@@ -169,7 +169,7 @@ impl Sending {
         if self.outgoing.poll_transmit(out) {
             return Next::Write { space_wanted: std::mem::take(&mut self.space_wanted) };
         }
-        if self.lost.is_some() {
+        if self.lost.is_some() && !self.outgoing.is_waiting() {
             return Next::Finish;
         }
         self.writer_sleeps = true;

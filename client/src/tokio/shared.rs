@@ -409,7 +409,8 @@ impl Shared {
             self.hub.doubt(ConnectionEvent::Recovered);
         }
         let heard = !brought.pinged.is_empty()
-            || brought.ponged.is_some()
+            || !brought.ponged.is_empty()
+            || !brought.credited.is_empty()
             || !brought.confirmed.is_empty()
             || !brought.counted.is_empty();
         let mut ahead = Ok(());
@@ -428,8 +429,11 @@ impl Shared {
             for confirm in brought.confirmed {
                 sending.outgoing.on_confirm(confirm);
             }
-            if let Some(token) = brought.ponged {
+            for token in brought.ponged {
                 sending.outgoing.on_pong(token);
+            }
+            for total in brought.credited {
+                sending.outgoing.on_credit(total);
             }
             for t0 in brought.pinged {
                 sending.outgoing.pong(now, t0);
@@ -461,7 +465,7 @@ impl Shared {
             sending.outgoing.hot(count);
         }
         if alarm == Alarm::Ping {
-            receiving.incoming.on_asked(sending.outgoing.ping(now));
+            receiving.incoming.on_asked(sending.outgoing.ask_for_life(now));
         }
         if count.is_some() || alarm == Alarm::Ping {
             self.wake_writer(sending);

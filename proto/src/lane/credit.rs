@@ -96,6 +96,11 @@ impl CreditReceiver {
         self.consumed = consumed.min(self.received);
     }
 
+    /// What arrived and was not consumed is dropped, and will arrive again.
+    pub const fn on_forgotten(&mut self) {
+        self.received = self.consumed;
+    }
+
     /// The total to announce in a CREDIT now, if it is worth one: half the window was consumed, or everything was and
     /// what is left of the credit is too little for the largest frame.
     pub const fn poll_grant(&mut self) -> Option<u64> {

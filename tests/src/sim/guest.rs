@@ -201,7 +201,9 @@ impl Guest {
                 }
                 Event::Pong { own: true, .. } => {}
                 Event::SubscribeRefused(_, reason) => oracle.broke(format!("guest {} is refused: {reason}", self.id)),
-                Event::Pinged(_) | Event::Confirm(_) | Event::Counted(_) => oracle.broke("the core does that itself"),
+                Event::Pinged(_) | Event::Confirm(_) | Event::Counted(_) | Event::Credit(_) => {
+                    oracle.broke("the core does that itself")
+                }
                 Event::Settled(..) => oracle.broke("nobody asked what becomes of a publish"),
                 Event::Overtaken => oracle.broke("nothing is sent again"),
             }

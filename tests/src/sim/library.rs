@@ -196,7 +196,9 @@ impl LibraryPeer {
                 }
                 Event::Rejected { reason, .. } | Event::Goodbye(reason) => self.on_last_word(&reason, now, oracle),
                 Event::Answered(..) => oracle.broke("an answer to what nobody asked"),
-                Event::Pinged(_) | Event::Confirm(_) | Event::Counted(_) => oracle.broke("the core does that itself"),
+                Event::Pinged(_) | Event::Confirm(_) | Event::Counted(_) | Event::Credit(_) => {
+                    oracle.broke("the core does that itself")
+                }
                 Event::Settled(..) => oracle.broke("nobody asked what becomes of a publish"),
                 Event::Overtaken => oracle.broke("nothing is sent again"),
             }
@@ -374,7 +376,8 @@ impl LibraryPeer {
         }
         // What was written made room for the next step.
         let waits = self.steps.front() == Some(&Step::Settle) && call.waits();
-        if call.welcomed && !call.leaving && call.transmit.is_empty() && !waits && !self.steps.is_empty() {
+        let written = call.transmit.is_empty() && !call.core.is_waiting();
+        if call.welcomed && !call.leaving && written && !waits && !self.steps.is_empty() {
             wake(Instant(now.0 + 1).max(self.rests_until));
         }
         wake(self.rests_until);
@@ -489,7 +492,7 @@ impl Call {
         let options = SubscribeOptions { retained, ..SubscribeOptions::default() };
         match self.core.subscribe_with(&borrowed, options) {
             Ok(id) => {
-                let session = oracle.open(false);
+                let session = oracle.open_beside(self.session);
                 if retained {
                     oracle.subscribe_retained(session, &filters, REQUEST, false);
                 } else {

@@ -52,6 +52,8 @@ struct Wanted {
 #[derive(Debug, Default)]
 struct Session {
     wanted: Vec<Wanted>,
+    /// The session whose connection it shares; itself if that is `None`.
+    link: Option<SessionId>,
     no_echo: bool,
     ended: bool,
     /// It was told that nothing more comes, so it has everything it will ever get.
@@ -93,21 +95,37 @@ impl Oracle {
         SessionId(self.sessions.len() as u32 - 1)
     }
 
+    /// A subscription that shares the connection of `link`: reports of losses there may be about any of them.
+    pub fn open_beside(&mut self, link: SessionId) -> SessionId {
+        self.sessions.push(Session { link: Some(link), ..Session::default() });
+        SessionId(self.sessions.len() as u32 - 1)
+    }
+
     /// The session was told that `count` messages of a topic and lane are lost.
     pub fn lose(&mut self, id: SessionId, topic: &str, lane: u8, count: u32) {
         let topic = self.topic(topic);
         let all = self.sessions.iter().filter_map(|session| session.lanes.get(&lane)).flatten();
         let published = all.filter(|message| message.topic == topic).count() as u64;
         // Values that are sent once more may be lost once more.
-        let again = self.sessions[id.0 as usize].wanted.iter().filter(|wanted| wanted.retained.is_some()).count();
+        let again = self.values_asked(id, topic);
         let verdict = match may_lose(lane) {
-            true => self.session(id).losses.report((topic, lane), u64::from(count), published + again as u64),
+            true => self.session(id).losses.report((topic, lane), u64::from(count), published + again),
             false => Err("nothing may be lost on this lane".into()),
         };
         if let Err(problem) = verdict {
             let topic = &self.topics[topic];
             self.broken.push(format!("session {} lost {count} of `{topic}` lane {lane}: {problem}", id.0));
         }
+    }
+
+    /// How often the values of a topic were asked for on the session's connection.
+    fn values_asked(&self, id: SessionId, topic: usize) -> u64 {
+        let link_of = |index: usize| self.sessions[index].link.map_or(index, |link| link.0 as usize);
+        let link = link_of(id.0 as usize);
+        let there = (0..self.sessions.len()).filter(|&index| link_of(index) == link);
+        let wanted = there.flat_map(|index| &self.sessions[index].wanted);
+        let asked = |wanted: &&Wanted| wanted.retained.is_some() && naive_match(&wanted.filter, &self.topics[topic]);
+        wanted.filter(asked).count() as u64
     }
 
     /// The session lost its link; what was under way on lanes that may lose is gone, and nobody reports it.

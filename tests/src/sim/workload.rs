@@ -168,11 +168,15 @@ fn settings(rng: &mut Rng, tight: bool) -> Settings {
         let shape = PoolShape { ingress_buffers: 8, ingress_buffers_max: 256, ..usual.pools.shape };
         return Settings { pools: Pools { shape, ..usual.pools }, ..usual };
     }
+    let connections_max = *rng.pick(&[3, 8, 1_000]);
+    let message_bytes_max = *rng.pick(&[3_000, 50_000, 1_048_576]);
+    let (outbox_bytes_max, lane_credit_bytes) = *rng.pick(&[(2_000, 8_192), (20_000, 65_536), (65_536, 1_048_576)]);
     Settings {
         limits: Limits {
-            connections_max: *rng.pick(&[3, 8, 1_000]),
-            message_bytes_max: *rng.pick(&[3_000, 50_000, 1_048_576]),
-            outbox_bytes_max: *rng.pick(&[2_000, 20_000, 65_536]),
+            connections_max,
+            message_bytes_max,
+            outbox_bytes_max,
+            lane_credit_bytes,
             block_ms_max: *rng.pick(&[20, 500, 5_000]),
             handshake_ms_max: *rng.pick(&[500, 5_000]),
             partial_frame_ms_max: *rng.pick(&[500, 10_000]),

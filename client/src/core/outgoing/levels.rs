@@ -31,7 +31,8 @@ impl Outgoing {
             Level::Accepted => {
                 let seq = self.seq_next[usize::from(lane.number())];
                 self.publish(topic, options.publish, payload)?;
-                let id = self.pending.await_acceptance(now, whole, lane.number(), seq, self.published);
+                let index = self.published[usize::from(lane.number())];
+                let id = self.pending.await_acceptance(now, whole, lane.number(), seq, index);
                 self.ask_what_is_accepted();
                 return Ok(id);
             }
@@ -41,7 +42,7 @@ impl Outgoing {
         let shape = self.room(lane.number(), payload.len())?;
         let payload = payload.take_owned().unwrap_or_else(|| bytes::Bytes::copy_from_slice(payload.as_slice()));
         let seq = self.take_number(lane.number());
-        let letter = Letter { topic, options: options.publish, seq, receivers, payload, takes: self.takes };
+        let letter = Letter { topic, options: options.publish, seq, receivers, payload };
         self.post(&letter, shape);
         Ok(self.pending.await_delivery(now, whole, letter))
     }
@@ -63,10 +64,8 @@ impl Outgoing {
     fn post(&mut self, letter: &Letter, shape: Shape) {
         let Letter { topic, options, seq, receivers, .. } = *letter;
         self.declare(topic);
-        self.tail = None;
-        self.put(Form { topic, options, seq, receivers }, &mut Payload::from(letter.payload.clone()), shape);
-        self.ready_messages += 1;
-        self.ready_confirmed += 1;
+        let form = Form { topic, options, seq, receivers, grows: false };
+        self.put(form, &mut Payload::from(letter.payload.clone()), shape);
     }
 
     /// Puts all of `letters` behind what is ready.
@@ -113,8 +112,9 @@ impl Outgoing {
         loop {
             let Some(letters) = self.pending.poll_resend(now, plan) else { break };
             // What waits here still would only come twice.
-            let takes = self.takes;
-            let letters: Vec<Letter> = letters.filter(|letter| letter.takes != takes).cloned().collect();
+            let lanes = &self.lanes;
+            let is_sent = |letter: &&Letter| lanes.waiting(letter.options.lane.number()).1 == 0;
+            let letters: Vec<Letter> = letters.filter(is_sent).cloned().collect();
             if self.link_is_up {
                 self.resent += letters.len() as u64;
                 self.post_all(&letters);

@@ -7,12 +7,13 @@ use laneway_proto::error::PeerFault;
 use laneway_proto::frame::batch;
 use laneway_proto::frame::count::LaneTotal;
 use laneway_proto::frame::extensions::Extensions;
-use laneway_proto::header::Kind;
-use laneway_proto::limits::HEADER_BYTES;
+use laneway_proto::header::{Header, Kind};
+use laneway_proto::limits::{HEADER_BYTES, LANES_MAX};
 use laneway_proto::time::Instant;
 
+use super::lanes::{Begins, Lanes};
 use super::{Outgoing, Shape};
-use crate::core::interner::TopicId;
+use crate::core::interner::{Interner, TopicId};
 use crate::core::pending::Letter;
 use crate::core::sent::Sent;
 use crate::core::terms::Terms;
@@ -29,12 +30,15 @@ impl Outgoing {
         self.marks.clear();
         self.asked = None;
         self.link_is_up = false;
+        // It is said again on the next link.
+        self.words.clear();
+        self.topics.undeclare_all();
         // What its writer has may be the handshake still.
         let unsent = if self.takes == self.takes_before { Transmit::default() } else { unsent };
         if may_resume && self.sent.is_some() {
             self.park(unsent);
         } else {
-            self.lose_session(&unsent, Words::Old);
+            self.lose_session(&unsent);
         }
     }
 
@@ -56,7 +60,7 @@ impl Outgoing {
     /// The session will not go on: what was sent is in doubt.
     pub fn forget_session(&mut self) {
         if let Some(unsent) = self.parked.take() {
-            self.lose_session(&unsent, Words::New);
+            self.lose_session(&unsent);
         }
     }
 
@@ -74,7 +78,6 @@ impl Outgoing {
             self.forget_session();
             self.begin_anew(&terms, ready);
         }
-        self.tail = None;
         self.link_is_up = true;
         self.takes_before = self.takes;
         self.shape = Shape::of(&terms);
@@ -92,38 +95,44 @@ impl Outgoing {
         self.sent.as_mut().map_or(Ok(false), |sent| sent.on_count(total.lane, total.total))
     }
 
-    /// Keeps everything for the session's next link. What was said besides messages is said again there.
+    /// Keeps everything for the session's next link.
     fn park(&mut self, unsent: Transmit) {
         // Nothing that was accepted is in doubt yet.
-        self.pending.on_link_down(0);
-        self.topics.undeclare_all();
-        let mut kept = Kept::default();
-        kept.take_data(&self.ready);
-        self.ready = Transmit::default();
-        self.tail = None;
-        self.put_back(kept);
+        self.pending.on_link_down(&[0; LANES_MAX]);
+        let topics: BTreeSet<TopicId> =
+            self.lanes.frames().map(|frame| TopicId::from_wire(frame.header.topic)).collect();
+        topics.into_iter().for_each(|topic| self.declare(topic));
         self.parked = Some(unsent);
     }
 
     /// The session goes on.
     fn go_on(&mut self, terms: &Terms, mut ready: Transmit) -> Result<(), PeerFault> {
         let (Some(unsent), Some(sent)) = (&self.parked, &mut self.sent) else { return Err(PeerFault::OutOfTurn) };
-        let mut again = Kept::default();
-        sent.on_resume(&terms.received, unsent, |frame| again.put(frame))?;
-        self.resent += (again.messages + again.confirmed.len()) as u64;
-        // What was never sent on lanes that lose is as good as it was.
-        let mut lossy = Kept::default();
-        lossy.take_some(unsent, |frame| !sent.keeps(frame.header.lane));
-        self.ready_messages += lossy.messages;
-        for topic in again.topics.iter().chain(&lossy.topics) {
-            if let Some(declaration) = self.topics.declare_again(*topic) {
+        let mut again = Transmit::default();
+        let mut topics = BTreeSet::new();
+        let mut resent = 0;
+        sent.on_resume(&terms.received, unsent, |frame| {
+            topics.insert(TopicId::from_wire(frame.header.topic));
+            resent += messages_of(begins(frame));
+            again.put_frame(frame);
+        })?;
+        self.resent += resent as u64;
+        for topic in topics {
+            if let Some(declaration) = self.topics.declare_again(topic) {
                 declaration.append_frame(&mut ready.inline);
             }
         }
-        ready.append(again.frames);
-        ready.append(lossy.frames);
-        ready.append(std::mem::take(&mut self.ready));
-        self.ready = ready;
+        ready.append(&mut again);
+        // What was never sent on lanes that lose is as good as it was.
+        let waiting = self.lanes.take_out();
+        let lossy = unsent.untouched().filter(|frame| !sent.keeps(frame.header.lane));
+        let kept = survivors(lossy.chain(waiting.frames()), |lane| sent.keeps(lane));
+        let reliable = (0..LANES_MAX as u8).filter(|&lane| sent.keeps(lane)).map(|lane| 1 << lane).sum();
+        self.lanes.set_credit(terms.lane_credit.as_ref(), reliable);
+        put_back(&mut self.lanes, &mut self.topics, &mut ready, &kept);
+        self.lanes.on_put_back(waiting.placed);
+        ready.append(&mut self.words);
+        self.words = ready;
         self.parked = None;
         self.pending.on_resume();
         Ok(())
@@ -131,124 +140,99 @@ impl Outgoing {
 
     /// Another session begins.
     fn begin_anew(&mut self, terms: &Terms, mut ready: Transmit) {
-        let waiting = std::mem::take(&mut self.ready);
-        if self.terms.as_ref().is_none_or(|before| terms.allow_all_of(before)) {
-            ready.append(waiting);
-        } else {
-            let plain = (self.ready_messages - self.ready_confirmed) as u64;
-            self.doubted += plain;
-            self.settled += plain;
-            self.pending.on_link_down(self.settled);
-            self.pending.doubt_deliveries();
-            (self.ready_messages, self.ready_confirmed) = (0, 0);
-            for frame in waiting.untouched().filter(|frame| !is_data(frame)) {
-                ready.inline.extend_from_slice(frame.inline);
+        if self.terms.as_ref().is_some_and(|before| !terms.allow_all_of(before)) {
+            for lane in 0..LANES_MAX {
+                let plain = self.lanes.plain_messages(lane) as u64;
+                self.doubted += plain;
+                self.settled[lane] += plain;
             }
+            self.pending.on_link_down(&self.settled);
+            self.pending.doubt_deliveries();
+            let waiting = self.lanes.take_out();
+            self.lanes.on_put_back(waiting.placed);
         }
-        self.ready = ready;
+        self.lanes.set_credit(terms.lane_credit.as_ref(), 0);
+        ready.append(&mut self.words);
+        self.words = ready;
         self.sent = (self.resume && terms.resumes).then(|| Box::new(Sent::new()));
     }
 
     /// The session is over, and what its broker has taken nobody can tell.
-    fn lose_session(&mut self, unsent: &Transmit, words: Words) {
+    fn lose_session(&mut self, unsent: &Transmit) {
         self.sent = None;
-        let mut kept = Kept::default();
-        kept.take_data(unsent);
-        kept.take_data(&self.ready);
-        let in_doubt = (self.published - self.settled).saturating_sub(kept.messages as u64);
-        self.doubted += in_doubt;
-        self.settled += in_doubt;
-        self.pending.on_link_down(self.settled);
-        self.pending.on_new_session();
-        self.topics.undeclare_all();
-        let before = std::mem::take(&mut self.ready);
-        (self.ready_messages, self.ready_confirmed, self.tail) = (0, 0, None);
+        let waiting = self.lanes.take_out();
+        let kept = survivors(unsent.untouched().chain(waiting.frames()), |_| false);
+        let confirmed: BTreeSet<(u8, u32)> = kept
+            .iter()
+            .filter(|frame| is_to_be_delivered(frame))
+            .map(|frame| (frame.header.lane, frame.header.seq))
+            .collect();
         // What was handed to the link went before what was not, on every lane.
-        let handed = |letter: &&Letter| !kept.confirmed.contains(&(letter.options.lane.number(), letter.seq));
+        let handed = |letter: &&Letter| !confirmed.contains(&(letter.options.lane.number(), letter.seq));
         let again: Vec<Letter> = self.pending.letters().filter(handed).cloned().collect();
         self.resent += again.len() as u64;
         self.post_all(&again);
-        self.ready_messages += kept.messages + kept.confirmed.len();
-        self.ready_confirmed += kept.confirmed.len();
-        self.put_back(kept);
-        if words == Words::New {
-            for frame in before.untouched().filter(|frame| !is_data(frame)) {
-                self.ready.put_frame(&frame);
-            }
+        put_back(&mut self.lanes, &mut self.topics, &mut self.words, &kept);
+        self.lanes.on_put_back(waiting.placed);
+        for lane in 0..LANES_MAX {
+            let in_doubt = self.unconfirmed_on(lane);
+            self.doubted += in_doubt;
+            self.settled[lane] += in_doubt;
         }
-    }
-
-    /// Puts saved frames behind what is ready, and what their topics are called before them.
-    fn put_back(&mut self, kept: Kept) {
-        for topic in &kept.topics {
-            if let Some(declaration) = self.topics.declaration(*topic) {
-                declaration.append_frame(&mut self.ready.inline);
-            }
-        }
-        self.ready.append(kept.frames);
+        self.pending.on_link_down(&self.settled);
+        self.pending.on_new_session();
     }
 }
 
-/// What is ready besides messages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Words {
-    /// Was meant for the link that broke.
-    Old,
-    /// Was said since then.
-    New,
+/// Puts frames behind what waits, and what their topics are called into `words`.
+fn put_back(lanes: &mut Lanes, topics: &mut Interner, words: &mut Transmit, kept: &[Untouched<'_>]) {
+    for frame in kept {
+        if let Some(declaration) = topics.declaration(TopicId::from_wire(frame.header.topic)) {
+            declaration.append_frame(&mut words.inline);
+        }
+        lanes.put(frame.header.lane, begins(frame), None, |transmit| transmit.put_frame(frame));
+    }
 }
 
-/// Data frames saved from a broken link.
-#[derive(Default)]
-struct Kept {
-    frames: Transmit,
-    /// Messages but for those that are to be delivered.
-    messages: usize,
-    /// Those, by lane and number.
-    confirmed: BTreeSet<(u8, u32)>,
-    topics: BTreeSet<TopicId>,
+/// Data frames that can be sent alone: the rest of a message whose start was sent cannot, unless its lane `goes_on`.
+fn survivors<'a>(frames: impl Iterator<Item = Untouched<'a>>, goes_on: impl Fn(u8) -> bool) -> Vec<Untouched<'a>> {
+    let mut last = [None; LANES_MAX];
+    let survives = |frame: &Untouched<'_>| {
+        let Header { lane, seq, .. } = frame.header;
+        let last = &mut last[usize::from(lane) % LANES_MAX];
+        // Fragments of one message follow each other.
+        let whole = fragment_index(frame).is_none_or(|at| at == 0) || *last == Some(seq) || goes_on(lane);
+        if whole {
+            *last = Some(seq);
+        }
+        whole
+    };
+    frames.filter(|frame| frame.header.kind.is_data()).filter(survives).collect()
 }
 
-impl Kept {
-    fn take_data(&mut self, from: &Transmit) {
-        self.take_some(from, |_| true);
-    }
-
-    /// Takes data frames of which no byte was sent.
-    fn take_some(&mut self, from: &Transmit, wanted: impl Fn(&Untouched<'_>) -> bool) {
-        let mut last = None;
-        for frame in from.untouched().filter(|frame| is_data(frame) && wanted(frame)) {
-            let message = Some((frame.header.lane, frame.header.seq));
-            // The rest of a message whose start was sent cannot be sent alone; fragments of one follow each other.
-            if fragment_index(&frame).is_none_or(|at| at == 0) || last == message {
-                self.put(&frame);
-                last = message;
-            }
+/// What a frame begins.
+fn begins(frame: &Untouched<'_>) -> Begins {
+    match (frame.header.kind, fragment_index(frame)) {
+        (_, Some(1..)) => Begins::Nothing,
+        _ if is_to_be_delivered(frame) => Begins::Confirmed,
+        (Kind::BATCH, _) => {
+            Begins::Messages(batch::message_count(&frame.inline[HEADER_BYTES..]).map_or(1, usize::from))
         }
+        (_, None | Some(0)) => Begins::Messages(1),
     }
+}
 
-    fn put(&mut self, frame: &Untouched<'_>) {
-        self.topics.insert(TopicId::from_wire(frame.header.topic));
-        self.frames.put_frame(frame);
-        if is_to_be_delivered(frame) {
-            self.confirmed.insert((frame.header.lane, frame.header.seq));
-            return;
-        }
-        self.messages += match (frame.header.kind, fragment_index(frame)) {
-            (Kind::BATCH, _) => batch::message_count(&frame.inline[HEADER_BYTES..]).map_or(1, usize::from),
-            (_, None | Some(0)) => 1,
-            (_, Some(_)) => 0,
-        };
+const fn messages_of(begins: Begins) -> usize {
+    match begins {
+        Begins::Messages(messages) => messages,
+        Begins::Confirmed => 1,
+        Begins::Nothing => 0,
     }
 }
 
 fn is_to_be_delivered(frame: &Untouched<'_>) -> bool {
     let extensions = Extensions::decode(frame.header.flags, &frame.inline[HEADER_BYTES..]);
     extensions.is_ok_and(|(extensions, _)| extensions.receivers_wanted() > 0)
-}
-
-fn is_data(frame: &Untouched<'_>) -> bool {
-    matches!(frame.header.kind, Kind::PUB | Kind::BATCH)
 }
 
 fn fragment_index(frame: &Untouched<'_>) -> Option<u16> {

@@ -4,12 +4,14 @@ use super::*;
 use crate::core::options::Identity;
 use crate::error::PublishError;
 use crate::lane::Lane;
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use laneway_proto::control::{Limits, Welcome};
 use laneway_proto::error::PeerFault;
+use laneway_proto::frame::batch;
 use laneway_proto::frame::count::LaneTotal;
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::framing::length::{Front, front};
+use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::session::handshake::feature;
 
 const IDENTITY: Identity = Identity { node_id: [7; 16], epoch: 1, nonce: 2, origin: 0x0A0B_0C0D };
@@ -39,9 +41,12 @@ fn open() -> Outgoing {
 
 fn taken(outgoing: &mut Outgoing) -> Vec<u8> {
     let mut transmit = Transmit::default();
-    outgoing.poll_transmit(&mut transmit);
-    let count = transmit.remaining();
-    transmit.copy_to_bytes(count).to_vec()
+    let mut bytes = Vec::new();
+    while outgoing.poll_transmit(&mut transmit) {
+        let count = transmit.remaining();
+        bytes.extend_from_slice(&transmit.copy_to_bytes(count));
+    }
+    bytes
 }
 
 fn publish(outgoing: &mut Outgoing, topic: &str, lane: Lane, payload: &[u8]) {
@@ -107,32 +112,57 @@ fn messages_that_wait_together_share_a_frame() {
 }
 
 #[test]
-fn another_topic_lane_or_control_message_ends_a_shared_frame() {
+fn another_topic_ends_a_shared_frame_and_a_ping_goes_behind_what_was_published_before_it() {
     let mut outgoing = open();
-    for (topic, lane) in [("a", Lane::COMMAND), ("b", Lane::COMMAND), ("b", Lane::EVENT), ("b", Lane::EVENT)] {
+    for (topic, lane) in [("b", Lane::EVENT), ("a", Lane::COMMAND), ("b", Lane::COMMAND), ("b", Lane::EVENT)] {
         publish(&mut outgoing, topic, lane, b"1");
     }
     outgoing.ping(Instant(5));
     publish(&mut outgoing, "b", Lane::EVENT, b"2");
     outgoing.control(&Control::new(Body::DeclareTopics(Default::default())));
-    publish(&mut outgoing, "b", Lane::EVENT, b"3");
+    publish(&mut outgoing, "a", Lane::EVENT, b"3");
     let got: Vec<_> = frames(&taken(&mut outgoing))
         .into_iter()
         .map(|(header, _)| (header.kind, header.topic, header.lane, header.seq))
         .collect();
-    let (ctrl, (a, b)) = ((Kind::CTRL, 0, 0, 0), (65_536, 65_537));
+    let (ctrl, (b, a)) = ((Kind::CTRL, 0, 0, 0), (65_536, 65_537));
     let expected = [
         ctrl,
-        (Kind::PUB, a, 1, 1),
         ctrl,
+        ctrl,
+        (Kind::PUB, a, 1, 1),
         (Kind::PUB, b, 1, 2),
         (Kind::BATCH, b, 2, 1),
+        (Kind::PUB, a, 2, 4),
         (Kind::PING, 0, 0, 0),
-        (Kind::PUB, b, 2, 3),
-        ctrl,
-        (Kind::PUB, b, 2, 4),
     ];
     assert_eq!(got, expected);
+}
+
+#[test]
+fn a_lane_for_which_the_broker_has_no_room_waits_alone_and_so_does_the_ping_behind_it() {
+    let limits = Limits { lane_credit: vec![8_192; LANES_MAX], ..Limits::default() };
+    let mut outgoing = open_with(&CoreOptions::new(IDENTITY), welcome(limits, feature::BATCH | feature::CREDIT));
+    for _ in 0..3 {
+        publish(&mut outgoing, "a", Lane::BULK, &[0; 5_000]);
+    }
+    let lens: Vec<u16> = frames(&taken(&mut outgoing)).iter().map(|(header, _)| header.len).skip(1).collect();
+    assert!(lens.iter().all(|&len| len <= 2_048), "no frame is too large for the credit: {lens:?}");
+    let sent: u64 = lens.iter().map(|&len| u64::from(len)).sum();
+    assert!(sent <= 8_192 && sent > 4_096, "{sent} bytes");
+    let behind = outgoing.ping(Instant(5));
+    let alive = outgoing.ask_for_life(Instant(6));
+    publish(&mut outgoing, "a", Lane::COMMAND, b"now");
+    let got: Vec<(Kind, u8)> =
+        frames(&taken(&mut outgoing)).iter().map(|(header, _)| (header.kind, header.lane)).collect();
+    assert_eq!(got, [(Kind::PING, 0), (Kind::PUB, 1)], "what is asked of the broker's life waits for nothing");
+    outgoing.on_pong(alive);
+    assert_eq!(outgoing.unconfirmed(), 3, "it said nothing of them");
+    assert!(outgoing.on_credit(LaneTotal { lane: 5, total: 30_000 }));
+    let rest = frames(&taken(&mut outgoing));
+    assert_eq!(rest.last().map(|(header, _)| header.kind), Some(Kind::PING));
+    outgoing.on_pong(behind);
+    assert_eq!((outgoing.unconfirmed(), outgoing.is_waiting()), (1, false), "the command came after the question");
 }
 
 #[test]
@@ -250,8 +280,8 @@ fn pings_carry_the_time_and_never_the_same_number_twice() {
     assert_eq!((outgoing.ping(Instant(9)), outgoing.ping(Instant(9)), outgoing.ping(Instant(4))), (9, 10, 11));
     outgoing.pong(Instant(3), 0x55);
     let frames = frames(&taken(&mut outgoing));
-    assert_eq!(frames[0].1, [9, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!((frames[3].0.kind, frames[3].1[0], frames[3].1[8]), (Kind::PONG, 0x55, 3));
+    assert_eq!(frames[1].1, [9, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!((frames[0].0.kind, frames[0].1[0], frames[0].1[8]), (Kind::PONG, 0x55, 3));
 }
 
 #[test]
@@ -465,10 +495,10 @@ fn a_deadline_and_the_wish_to_be_kept_stand_behind_the_other_extensions() {
     let sent = frames(&taken(&mut outgoing)[DECLARE_A.len()..]);
     let bodies: Vec<(u8, &[u8])> = sent.iter().map(|(header, body)| (header.flags.0, &body[..])).collect();
     let expected: [(u8, &[u8]); 4] = [
-        (0, b""),
         (0x10, &[8, 0, 5, 4, 2, 1, 0, 0, b'x']),
         (0x11, &[1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 6, 0, b'y']),
         (0, b"plain"),
+        (0, b""),
     ];
     assert_eq!(bodies, expected);
 }

@@ -7,7 +7,7 @@ const START: Instant = Instant(1);
 fn letter(lane: Lane, seq: u32, payload: &'static [u8]) -> Letter {
     let options = PublishOptions { lane, ..PublishOptions::default() };
     let topic = crate::core::interner::Interner::default().intern("a", 1).expect("a topic");
-    Letter { topic, options, seq, receivers: 1, payload: Bytes::from_static(payload), takes: 0 }
+    Letter { topic, options, seq, receivers: 1, payload: Bytes::from_static(payload) }
 }
 
 fn delivered(lane: Lane, seq_through: u32, receivers: u16) -> Confirm {
@@ -71,11 +71,11 @@ fn a_broken_link_leaves_accepted_messages_in_doubt_and_those_to_be_delivered_wai
     let asked = pending.await_acceptance(START, WHOLE, Lane::STATE.number(), 1, 1);
     let unsent = pending.await_acceptance(START, WHOLE, Lane::STATE.number(), 2, 2);
     let waits = publish(&mut pending, Lane::BULK, 1..=1)[0];
-    pending.on_link_down(1);
+    pending.on_link_down(&[1; LANES_MAX]);
     assert_eq!(settled(&mut pending), [(asked, Err(Doubt::LinkLost))]);
     assert_eq!(pending.letters().map(|letter| letter.seq).collect::<Vec<_>>(), [1]);
     pending.on_link_up(START);
-    pending.on_accepted(2);
+    pending.on_accepted(&[2; LANES_MAX]);
     pending.on_confirm(delivered(Lane::BULK, 1, 1));
     let expected = [(unsent, Ok(Confirmed { receivers: 0 })), (waits, Ok(Confirmed { receivers: 1 }))];
     assert_eq!(settled(&mut pending), expected);

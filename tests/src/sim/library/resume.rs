@@ -130,6 +130,7 @@ impl LibraryPeer {
                     | Event::Answered(..)
                     | Event::Confirm(_)
                     | Event::Counted(_)
+                    | Event::Credit(_)
                     | Event::Settled(..)
                     | Event::Overtaken => {}
                 }
