@@ -238,6 +238,7 @@ impl Conn {
         match &self.address {
             PeerAddress::Tcp(address) => address.to_string(),
             PeerAddress::Unix { uid, pid } => format!("uid {uid}, process {pid}"),
+            PeerAddress::Tty(path) => format!("serial {path}"),
             PeerAddress::Unknown => "unknown".into(),
         }
     }

@@ -337,6 +337,22 @@ impl Outbox {
         self.wire.start_send(out)
     }
 
+    /// For a link that chooses the lane itself: appends to `out` what the broker says and reports and, if a lane is named, the
+    /// frame in front of its queues; what leaves behind everything, once nothing else waits.
+    pub fn pull(&mut self, now: Instant, lane: Option<u8>, pool: &mut Pool, drops: &mut Drops, out: &mut Vec<u8>) {
+        self.report_due_losses(now, pool);
+        if lane.is_some() {
+            let one_frame = 1;
+            self.take_from(now, lane, one_frame, pool, drops);
+        }
+        if !self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty) {
+            self.report_losses(pool);
+            let last = std::mem::take(&mut self.last);
+            self.wire.push_copy(&last, pool);
+        }
+        self.wire.drain_to(out, pool);
+    }
+
     /// The send is over and took `sent` bytes from the front. True if that was not all it was given.
     pub fn on_sent(&mut self, sent: u32, pool: &mut Pool) -> bool {
         self.wire.on_sent(sent, pool)
