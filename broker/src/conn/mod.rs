@@ -102,6 +102,8 @@ pub struct Conn {
     pub address: PeerAddress,
     /// Where it connected.
     pub listener: ListenerId,
+    /// The port, if it is a session on a serial line: it has no socket then.
+    pub line: Option<u16>,
     /// Set if its HELLO will be answered with REJECT: too many connections.
     pub refused: Option<CloseCode>,
     /// The protocol's view of it.
@@ -171,6 +173,7 @@ impl Conn {
             socket,
             address,
             listener,
+            line: None,
             refused: None,
             session,
             preface: Vec::new(),

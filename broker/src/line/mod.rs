@@ -18,7 +18,7 @@ use laneway_proto::serial::frame::SerialKind;
 use laneway_proto::serial::hello::{LaneOffer, Role, SERIAL_NODE_ID_BYTES};
 use laneway_proto::serial::limits::{SERIAL_DEAD_MS_DEFAULT, SERIAL_MTU_MAX, SERIAL_WINDOW_MAX};
 use laneway_proto::serial::link::{
-    Ended, Event, LaneSetup, Link, Outcome, Outgoing, Setup, Source, frame_bytes, transmit_bytes,
+    Ended, Event, LaneSetup, Link, Outgoing, Setup, Source, frame_bytes, transmit_bytes,
 };
 use laneway_proto::serial::mtu::{OVERHEAD_BYTES, mtu_of_baud};
 use laneway_proto::time::Instant;
@@ -69,6 +69,7 @@ pub enum Happened {
 #[derive(Debug)]
 struct Message {
     kind: SerialKind,
+    lane: u8,
     /// The link's id.
     topic: u16,
     bytes: Vec<u8>,
@@ -94,6 +95,8 @@ struct Desk {
     ready: u8,
     /// Lanes whose next message waits until its topic is known to the device.
     waits: u8,
+    /// Lanes whose messages all arrive.
+    reliable: u8,
     /// The broker's preface has been read.
     greeted: bool,
     /// The broker has said its last word.
@@ -108,6 +111,7 @@ pub struct Line {
     under_way: BTreeMap<u32, Message>,
     handles: u32,
     topics_max: u32,
+    reliable: u8,
     /// What was taken from the outbox; reused.
     pulled: Vec<u8>,
     dropped: u64,
@@ -152,6 +156,7 @@ impl Line {
             under_way: BTreeMap::new(),
             handles: 0,
             topics_max: line.topics_max,
+            reliable: line.lanes.reliable() as u8,
             pulled: Vec::new(),
             dropped: 0,
         }
@@ -181,7 +186,7 @@ impl Line {
             let Self { link, desk, under_way, .. } = self;
             match link.poll_event()? {
                 Event::Opened => {
-                    *desk = Desk::default();
+                    *desk = Desk { reliable: self.reliable, ..Desk::default() };
                     return Some(Happened::Opened);
                 }
                 Event::Ended(ended) => {
@@ -244,7 +249,8 @@ impl Line {
         }
         from.pull(now, None, pulled);
         desk.take_pulled(pulled, None);
-        for lane in (0..LINE_LANES as u8).filter(|lane| std::mem::take(&mut desk.ready) & 1 << lane != 0) {
+        let ready = std::mem::take(&mut desk.ready);
+        for lane in (0..LINE_LANES as u8).filter(|lane| ready & 1 << lane != 0) {
             link.set_ready(lane);
         }
     }
@@ -259,11 +265,6 @@ impl Line {
         let code = self.desk.goodbye?;
         let idle = |lane: u8| self.link.is_settled(lane) && self.desk.queues[usize::from(lane)].is_empty();
         (0..LINE_LANES as u8).all(idle).then_some(code)
-    }
-
-    /// Whether a session is open.
-    pub fn is_open(&self) -> bool {
-        self.link.is_open()
     }
 }
 

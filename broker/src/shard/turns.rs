@@ -39,7 +39,8 @@ impl<I: Io> Shard<I> {
             self.begin_close(key, reason, None);
             return;
         }
-        if conn.receiving != Receiving::Off || self.drain.is_some() && !hears {
+        // What is on a line is received by its port.
+        if conn.line.is_some() || conn.receiving != Receiving::Off || self.drain.is_some() && !hears {
             return;
         }
         if self.short_until.is_some() {
