@@ -73,7 +73,15 @@ pub struct Launch {
 impl Launch {
     /// A broker of `shards` shards with defaults, on a free TCP port and a Unix socket of its own.
     pub fn new(shards: u32) -> Self {
-        Self { shards, top: String::new(), config: String::new(), listen: Vec::new(), also: Vec::new(), log: "info", under: Vec::new() }
+        Self {
+            shards,
+            top: String::new(),
+            config: String::new(),
+            listen: Vec::new(),
+            also: Vec::new(),
+            log: "info",
+            under: Vec::new(),
+        }
     }
 
     /// A line of its configuration file that belongs to no table.

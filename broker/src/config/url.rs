@@ -113,8 +113,14 @@ mod tests {
 
     #[test]
     fn urls_are_read_and_written_the_same() {
-        for text in ["tcp://127.0.0.1:5263", "tcp://[::1]:0", "unix:///run/x.sock", "tcp://h:1?connections_max=5",
-            "serial:///dev/ttyACM0?baud=921600", "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none"] {
+        for text in [
+            "tcp://127.0.0.1:5263",
+            "tcp://[::1]:0",
+            "unix:///run/x.sock",
+            "tcp://h:1?connections_max=5",
+            "serial:///dev/ttyACM0?baud=921600",
+            "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
+        ] {
             assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
         }
         assert_eq!(ListenUrl::parse("tcp://host").map(|url| url.to_string()).as_deref(), Ok("tcp://host:5263"));

@@ -115,7 +115,13 @@ impl Desk {
         let mut bytes = vec![0; CONTROL_BYTES_MAX];
         let written = Control::Lost { lane, reason, count }.encode(&mut bytes);
         bytes.truncate(written.unwrap_or_default());
-        self.queues[usize::from(place)].push_back(Message { kind: SerialKind::Ctrl, lane: place, topic, bytes, binds: None });
+        self.queues[usize::from(place)].push_back(Message {
+            kind: SerialKind::Ctrl,
+            lane: place,
+            topic,
+            bytes,
+            binds: None,
+        });
         self.ready |= 1 << place;
     }
 
@@ -123,7 +129,13 @@ impl Desk {
         let mut bytes = vec![0; CONTROL_BYTES_MAX];
         let written = control.encode(&mut bytes);
         bytes.truncate(written.unwrap_or_default());
-        self.queues[usize::from(CONTROL)].push_back(Message { kind: SerialKind::Ctrl, lane: CONTROL, topic, bytes, binds });
+        self.queues[usize::from(CONTROL)].push_back(Message {
+            kind: SerialKind::Ctrl,
+            lane: CONTROL,
+            topic,
+            bytes,
+            binds,
+        });
         self.ready |= 1 << CONTROL;
     }
 

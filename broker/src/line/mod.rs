@@ -323,3 +323,6 @@ impl Source for Hands<'_, '_> {
         whole.get(offset..offset + bytes).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,8 @@ impl Desk {
     }
 
     fn publish(&mut self, head: &Head, message: &[u8]) {
-        let Some((stream, retain)) = self.topics.of_device(head.topic).and_then(|known| Some((known.stream?, known.retain)))
+        let Some((stream, retain)) =
+            self.topics.of_device(head.topic).and_then(|known| Some((known.stream?, known.retain)))
         else {
             return;
         };
@@ -116,7 +117,7 @@ impl Desk {
     }
 
     /// The device's clock, which wraps, as one that does not.
-    fn nanoseconds(&mut self, micros: u32) -> u64 {
+    pub(super) fn nanoseconds(&mut self, micros: u32) -> u64 {
         let (last, wraps) = &mut self.clock;
         // Lanes overtake each other: a little back is back.
         let forward = micros.wrapping_sub(*last) < u32::MAX / 2;

@@ -378,8 +378,7 @@ impl<I: Io> Shard<I> {
         }
         let address = PeerAddress::Tty(path);
         let line = Some(place as u16);
-        let key =
-            self.conns.insert_with(|_| Conn { line, ..Conn::new(NO_SOCKET, address, NO_LISTENER, session, now) });
+        let key = self.conns.insert_with(|_| Conn { line, ..Conn::new(NO_SOCKET, address, NO_LISTENER, session, now) });
         self.ports[place].conn = Some(key);
         self.counters.accepted += 1;
         self.arm_timer(key);
@@ -508,9 +507,12 @@ fn entropy(epoch: u64, place: u64, opened: u64, now: Instant) -> u32 {
 }
 
 fn remedy(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "plug the device in; 'ls -l /dev/serial/by-id' lists those that are there",
-        std::io::ErrorKind::PermissionDenied => "add this user to the port's group, usually dialout, and log in again",
-        _ => "see who uses it with: fuser -v PORT",
+    let kind = error.kind();
+    if kind == std::io::ErrorKind::NotFound {
+        "plug the device in; 'ls -l /dev/serial/by-id' lists those that are there"
+    } else if kind == std::io::ErrorKind::PermissionDenied {
+        "add this user to the port's group, usually dialout, and log in again"
+    } else {
+        "see who has it open with 'fuser -v PORT'"
     }
 }

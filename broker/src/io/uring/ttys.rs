@@ -42,6 +42,14 @@ impl Ttys {
     }
 }
 
+/// The library says of a port that somebody else has that there is none.
+fn explain(error: serialport::Error) -> io::Error {
+    if error.kind == serialport::ErrorKind::NoDevice {
+        return io::Error::new(io::ErrorKind::ResourceBusy, error.description);
+    }
+    error.into()
+}
+
 fn open(tty: &TtyOptions) -> io::Result<OwnedFd> {
     let parity = match tty.parity {
         Parity::None => serialport::Parity::None,
@@ -57,7 +65,8 @@ fn open(tty: &TtyOptions) -> io::Result<OwnedFd> {
         .stop_bits(StopBits::One)
         .parity(parity)
         .flow_control(flow)
-        .open_native()?;
+        .open_native()
+        .map_err(explain)?;
     // What has no such lines refuses; a device that needs them will not answer, and its port's log line says how it is set.
     let mut lines = |dtr: bool, rts: bool| {
         let _ = port.write_data_terminal_ready(dtr);
