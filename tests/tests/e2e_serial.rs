@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use laneway_client::blocking::{Client, Subscription};
-use laneway_client::{ConnectOptions, Lane, PublishOptions, SubscribeOptions};
+use laneway_client::{ConnectOptions, Lane, Level, PublishOptions, SubscribeOptions};
 use laneway_proto::frame::lost::LossReason;
 use laneway_tests::real::process::{GUARD, Process};
 use laneway_tests::real::{Launch, RealBroker, Scratch, run};
@@ -276,4 +276,18 @@ fn what_is_too_large_for_a_device_is_reported_and_the_rest_arrives() {
     let bytes: Vec<usize> = seen.got.iter().map(|got| got.payload.len()).collect();
     assert_eq!(bytes, [6, 1_024, 6]);
     assert_eq!(seen.lost, [(COMMAND, LossReason::Overflow, 1); 2]);
+}
+
+#[test]
+fn who_publishes_to_a_device_is_told_when_it_has_received() {
+    let bench = Bench::new(10, Faults { flips: 200, drops: 100 });
+    let broker = bench.broker(2);
+    let client = client(&broker);
+    let device = bench.device();
+    device.wait_for("its session", |seen| seen.ready == 1);
+    for number in 0..20 {
+        let confirmed = client.publish_confirmed("probe/set/a", format!("{number}").as_str(), Level::Delivered);
+        assert_eq!(confirmed.map(|confirmed| confirmed.receivers), Ok(1), "message {number}");
+        assert_eq!(device.seen().got.len(), number + 1);
+    }
 }

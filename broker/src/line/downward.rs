@@ -12,7 +12,7 @@ use laneway_proto::serial::frame::SerialKind;
 use laneway_proto::serial::link::Outcome;
 
 use super::topics::Knows;
-use super::{Desk, LINE_LANES, Message};
+use super::{Count, Desk, LINE_LANES, Message};
 
 /// Bytes of a control message that the broker says: a TOPIC with the longest name.
 const CONTROL_BYTES_MAX: usize = TOPIC_BYTES_MAX + 8;
@@ -34,7 +34,9 @@ impl Desk {
         while let Ok(Front::Whole(header)) = length::front(rest, FRAME_BYTES_MAX) {
             let (frame, behind) = rest.split_at(usize::from(header.len));
             rest = behind;
-            if without != Some(header.lane) {
+            if without == Some(header.lane) {
+                self.note_taken(&header, 0, true);
+            } else {
                 self.on_down(&header, &frame[HEADER_BYTES..]);
             }
         }
@@ -46,6 +48,7 @@ impl Desk {
         match header.kind {
             Kind::PUB | Kind::BATCH => self.on_data(header, body),
             Kind::LOST => {
+                self.note_taken(header, 0, false);
                 if let Ok(lost) = Lost::decode(header, body) {
                     let topic = self.on_line(lost.topic).unwrap_or_default();
                     self.push_lost(lost.lane, topic, lost.reason, lost.count);
@@ -61,19 +64,39 @@ impl Desk {
     }
 
     fn on_data(&mut self, header: &Header, body: &[u8]) {
-        let Ok((extensions, payload)) = Extensions::decode(header.flags, body) else { return };
-        let Some(topic) = self.on_line(header.topic) else { return };
+        let lane = header.lane;
+        let topic = self.on_line(header.topic);
+        let (Ok((extensions, payload)), Some(topic)) = (Extensions::decode(header.flags, body), topic) else {
+            self.note_taken(header, 0, true);
+            return;
+        };
         if let Some(frag) = extensions.frag {
             // More than any device takes.
+            self.note_taken(header, 0, true);
             if frag.index == 0 {
-                self.push_lost(header.lane, topic, LossReason::Overflow, 1);
+                self.push_lost(lane, topic, LossReason::Overflow, 1);
             }
         } else if header.kind == Kind::BATCH {
-            let Ok(messages) = Messages::new(payload) else { return };
-            messages.flatten().for_each(|message| self.push(header.lane, SerialKind::Pub, topic, message.to_vec()));
+            let messages: Vec<&[u8]> = Messages::new(payload).into_iter().flatten().flatten().collect();
+            let frame = self.note_taken(header, messages.len() as u32, false);
+            messages.into_iter().for_each(|message| self.push(lane, topic, message, frame));
         } else {
-            self.push(header.lane, SerialKind::Pub, topic, payload.to_vec());
+            let frame = self.note_taken(header, 1, false);
+            self.push(lane, topic, payload, frame);
         }
+    }
+
+    /// A frame of a lane was taken from the outbox. Returns its number there.
+    fn note_taken(&mut self, header: &Header, messages: u32, lost: bool) -> u64 {
+        let known = header.kind.is_data() || header.kind == Kind::LOST;
+        let fates = self.fates.get_mut(usize::from(header.lane)).filter(|_| known);
+        fates.map_or(0, |fates| fates.on_taken(messages, lost))
+    }
+
+    /// How far a lane has come, once for each that has.
+    pub(super) fn poll_count(&mut self) -> Option<Count> {
+        let lanes = (1..LINE_LANES as u8).filter(|lane| self.reliable & 1 << lane != 0);
+        lanes.into_iter().find_map(|lane| self.fates[usize::from(lane)].poll(lane))
     }
 
     /// The id on the line of one of the broker's. The device is told of a new one, ahead of what is on it.
@@ -121,6 +144,7 @@ impl Desk {
             topic,
             bytes,
             binds: None,
+            frame: 0,
         });
         self.ready |= 1 << place;
     }
@@ -135,13 +159,15 @@ impl Desk {
             topic,
             bytes,
             binds,
+            frame: 0,
         });
         self.ready |= 1 << CONTROL;
     }
 
-    fn push(&mut self, lane: u8, kind: SerialKind, topic: u16, bytes: Vec<u8>) {
+    fn push(&mut self, lane: u8, topic: u16, message: &[u8], frame: u64) {
         if let Some(queue) = self.queues.get_mut(usize::from(lane)) {
-            queue.push_back(Message { kind, lane, topic, bytes, binds: None });
+            let (kind, bytes) = (SerialKind::Pub, message.to_vec());
+            queue.push_back(Message { kind, lane, topic, bytes, binds: None, frame });
             self.ready |= 1 << lane;
         }
     }
@@ -160,6 +186,7 @@ impl Desk {
                     return None;
                 }
                 Knows::Never => {
+                    self.fates[usize::from(lane)].on_settled(front.frame, true);
                     queue.pop_front();
                 }
             }
@@ -175,6 +202,7 @@ impl Desk {
             // Of a session that is over.
             Outcome::Maybe => return,
         };
+        self.fates[usize::from(message.lane)].on_settled(message.frame, too_large);
         if let Some(id) = message.binds {
             self.topics.on_told(id, if too_large { Knows::Never } else { Knows::Yes });
             self.ready |= std::mem::take(&mut self.waits);

@@ -5,6 +5,7 @@
 //! outbox one frame at a time, when the line can take it (`downward`), so that nothing waits below the outbox's queues.
 
 mod downward;
+mod fates;
 mod topics;
 mod upward;
 
@@ -23,6 +24,8 @@ use laneway_proto::serial::link::{
 use laneway_proto::serial::mtu::{OVERHEAD_BYTES, mtu_of_baud};
 use laneway_proto::time::Instant;
 
+pub use self::fates::Count;
+use self::fates::Fates;
 use self::topics::Topics;
 use crate::counters::Drops;
 use crate::outbox::Outbox;
@@ -63,6 +66,8 @@ pub enum Happened {
     Ended(Ended),
     /// There is something in [`Line::take_up`].
     Said,
+    /// The device has received something, or never will.
+    Counted(Count),
 }
 
 /// What waits for the device, or is under way to it.
@@ -75,6 +80,8 @@ struct Message {
     bytes: Vec<u8>,
     /// A TOPIC that binds this id.
     binds: Option<u16>,
+    /// The number of the frame on its lane in which it came; 0: in none.
+    frame: u64,
 }
 
 /// What was said and is to be said in one session. A new one begins with nothing.
@@ -91,6 +98,8 @@ struct Desk {
     clock: (u32, u32),
     /// What was taken from the outbox, by lane: one frame's messages at most, and control messages.
     queues: [VecDeque<Message>; LINE_LANES],
+    /// What became of the frames that were taken, by lane.
+    fates: [Fates; LINE_LANES],
     /// Lanes (a bit each) of which something new may be sent.
     ready: u8,
     /// Lanes whose next message waits until its topic is known to the device.
@@ -182,6 +191,9 @@ impl Line {
         loop {
             if !self.desk.up.is_empty() {
                 return Some(Happened::Said);
+            }
+            if let Some(count) = self.desk.poll_count() {
+                return Some(Happened::Counted(count));
             }
             let Self { link, desk, under_way, .. } = self;
             match link.poll_event()? {

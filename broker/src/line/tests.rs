@@ -92,6 +92,7 @@ struct Bench {
     /// What the device was told.
     got: Vec<(Head, Vec<u8>)>,
     opened: u32,
+    counts: Vec<Count>,
 }
 
 impl Bench {
@@ -119,6 +120,7 @@ impl Bench {
             said: Vec::new(),
             got: Vec::new(),
             opened: 0,
+            counts: Vec::new(),
         }
     }
 
@@ -196,6 +198,7 @@ impl Bench {
                 }
                 Happened::Ended(_) => self.outbox.clear(&mut self.pool),
                 Happened::Said => self.line.take_up(&mut self.said),
+                Happened::Counted(count) => self.counts.push(count),
             }
         }
     }
@@ -257,6 +260,19 @@ fn a_topic_is_told_before_its_first_message_and_once() {
     assert_eq!((topic, name), (0x8000, &b"a/b"[..]));
     let messages: Vec<_> = bench.got[told + 1..].iter().map(|(head, bytes)| (head.topic, &bytes[..])).collect();
     assert_eq!(messages, [(0x8000, &b"x"[..]), (0x8000, b"y")]);
+}
+
+#[test]
+fn what_has_arrived_is_counted_and_what_never_will_is_told_apart() {
+    let mut bench = Bench::new(|_| true);
+    bench.run(Instant(0) + SECOND);
+    for payload in [&[1; 10][..], &[2; 1_025], &[3; 10]] {
+        bench.publish(1, payload);
+    }
+    bench.publish(4, b"unreliable");
+    bench.run(bench.now + SECOND);
+    let counts: Vec<_> = bench.counts.iter().map(|count| (count.lane, count.total, count.received)).collect();
+    assert_eq!(counts, [(1, 1, true), (1, 2, false), (1, 3, true)]);
 }
 
 #[test]

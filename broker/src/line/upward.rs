@@ -33,7 +33,7 @@ impl Line {
             epoch: u64::from(device),
             nonce: u64::from(host) << 32 | u64::from(device),
             roles: vec!["device".into()],
-            features: feature::BATCH | feature::FRAGMENTS,
+            features: feature::BATCH | feature::FRAGMENTS | feature::CONFIRM,
             metadata,
             ..Hello::default()
         };

@@ -13,7 +13,7 @@ use crate::config::url::Place;
 use crate::conn::Conn;
 use crate::counters::CloseReason;
 use crate::io::{Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket};
-use crate::line::{From, Happened, Line, LineSetup};
+use crate::line::{Count, From, Happened, Line, LineSetup};
 use crate::outbox::Outbox;
 use crate::pool::{BufId, Piece};
 use crate::slab::{GENERATIONS_MAX, Key};
@@ -357,6 +357,7 @@ impl<I: Io> Shard<I> {
             match happened {
                 Happened::Opened => self.begin_line_session(place),
                 Happened::Ended(ended) => self.end_line_session(place, reason_of(ended)),
+                Happened::Counted(count) => self.on_line_count(place, count),
                 Happened::Said => {
                     let mut said = Vec::new();
                     if let Some(line) = &mut self.ports[place].line {
@@ -366,6 +367,20 @@ impl<I: Io> Shard<I> {
                 }
             }
         }
+    }
+
+    /// A device has received frames of a lane: whoever published what was in them is told. Of one that it will never have
+    /// nobody is told.
+    fn on_line_count(&mut self, place: usize, count: Count) {
+        let Some(key) = self.ports[place].conn else { return };
+        let Count { lane, total, received } = count;
+        let counted = if received {
+            self.take_count(key, lane, total)
+        } else {
+            let conn = self.conns.at_mut(key);
+            conn.map_or(Ok(()), |conn| conn.outbox.take_received(lane, total, &mut Vec::new()))
+        };
+        debug_assert!(counted.is_ok(), "{count:?} was taken from the outbox");
     }
 
     fn begin_line_session(&mut self, place: usize) {

@@ -266,7 +266,7 @@ impl Running {
     fn reset(&mut self) {
         self.resets += 1;
         let now = self.now();
-        self.link = Box::new(Link::new(now, self.make.setup(), (std::process::id() ^ 0x5EED) + self.resets));
+        *self.link = Link::new(now, self.make.setup(), (std::process::id() ^ 0x5EED) + self.resets);
         (self.store, self.names, self.parts) = Default::default();
     }
 
