@@ -286,7 +286,7 @@ fn who_publishes_to_a_device_is_told_when_it_has_received() {
     let device = bench.device();
     device.wait_for("its session", |seen| seen.ready == 1);
     for number in 0..20 {
-        let confirmed = client.publish_confirmed("probe/set/a", format!("{number}").as_str(), Level::Delivered);
+        let confirmed = client.publish_confirmed("probe/set/a", format!("{number}").as_str(), Level::delivered(1));
         assert_eq!(confirmed.map(|confirmed| confirmed.receivers), Ok(1), "message {number}");
         assert_eq!(device.seen().got.len(), number + 1);
     }
