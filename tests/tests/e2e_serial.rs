@@ -291,3 +291,47 @@ fn who_publishes_to_a_device_is_told_when_it_has_received() {
         assert_eq!(device.seen().got.len(), number + 1);
     }
 }
+
+#[test]
+fn a_subscriber_that_does_not_read_stops_a_device_and_nothing_is_lost() {
+    const MESSAGES: u32 = 60;
+    let bench = Bench::new(11, Faults::default());
+    let broker = Launch::new(1).also_listen(&bench.line.url()).config("[limits]\nblock_ms_max = 3600000").start();
+    let slow = ConnectOptions::new().lane_credit(8_192).connect_blocking(&broker.tcp().url()).expect("connected");
+    let little = SubscribeOptions { queue_bytes: 4_096, ..SubscribeOptions::default() };
+    let mut levels = slow.subscribe_with(&["probe/level"], little).expect("subscribed");
+    let device = bench.device();
+    device.wait_for("its session", |seen| seen.ready == 1);
+    for number in 0..MESSAGES {
+        device.publish(COMMAND, LEVEL, format!("{number:01000}"));
+    }
+    // What is on its way, and what its line may hold.
+    device.wait_for("the first to arrive", |seen| seen.delivered >= 10);
+    std::thread::sleep(Duration::from_secs(8));
+    let seen = device.seen();
+    assert!(seen.delivered < MESSAGES / 2, "{} messages went where nobody takes them", seen.delivered);
+    assert_eq!(seen.ended, [], "its session goes on");
+    for number in 0..MESSAGES {
+        assert_eq!(next(&mut levels).1, format!("{number:01000}").into_bytes());
+    }
+}
+
+#[test]
+fn a_publisher_that_is_faster_than_the_line_waits_for_it() {
+    const MESSAGES: u32 = 100;
+    let bench = Bench::new(12, Faults::default());
+    let limits = "[limits]\nblock_ms_max = 2000\noutbox_bytes_max = 65536";
+    let broker = Launch::new(1).also_listen(&bench.line.url()).config(limits).start();
+    let client = client(&broker);
+    let device = bench.device();
+    device.wait_for("its session", |seen| seen.ready == 1);
+    for number in 0..MESSAGES {
+        let payload = format!("{number:01000}");
+        client.publish_with("probe/set/image", payload.as_str(), Lane::BULK.into()).expect("published");
+    }
+    let seen = device.wait_for("all of it", |seen| seen.got.len() >= MESSAGES as usize);
+    for (number, got) in seen.got.iter().enumerate() {
+        assert_eq!(got.payload, format!("{number:01000}").into_bytes());
+    }
+    assert_eq!((seen.ended, seen.lost), (vec![], vec![]), "nobody lost patience");
+}

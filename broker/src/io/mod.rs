@@ -202,6 +202,9 @@ pub trait Io {
     /// What the system says, if there is no such port or it cannot be used.
     fn open_tty(&mut self, tty: &TtyOptions) -> std::io::Result<Socket>;
 
+    /// Bytes that a serial port has taken and that have not left, as far as its driver knows.
+    fn tty_unsent(&self, socket: Socket) -> u32;
+
     /// Starts receiving into ingress buffers.
     fn receive(&mut self, key: Key, socket: Socket, how: Receive);
 

@@ -11,8 +11,7 @@ use laneway_proto::serial::control::Control;
 use laneway_proto::serial::frame::SerialKind;
 use laneway_proto::serial::link::Outcome;
 
-use super::topics::Knows;
-use super::{Count, Desk, LINE_LANES, Message};
+use super::{Count, Desk, Knows, LINE_LANES, Message};
 
 /// Bytes of a control message that the broker says: a TOPIC with the longest name.
 const CONTROL_BYTES_MAX: usize = TOPIC_BYTES_MAX + 8;
@@ -149,7 +148,7 @@ impl Desk {
         self.ready |= 1 << place;
     }
 
-    fn push_control(&mut self, control: &Control<'_>, topic: u16, binds: Option<u16>) {
+    pub(super) fn push_control(&mut self, control: &Control<'_>, topic: u16, binds: Option<u16>) {
         let mut bytes = vec![0; CONTROL_BYTES_MAX];
         let written = control.encode(&mut bytes);
         bytes.truncate(written.unwrap_or_default());

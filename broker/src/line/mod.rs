@@ -6,6 +6,7 @@
 
 mod downward;
 mod fates;
+mod grants;
 mod topics;
 mod upward;
 
@@ -26,7 +27,8 @@ use laneway_proto::time::Instant;
 
 pub use self::fates::Count;
 use self::fates::Fates;
-use self::topics::Topics;
+use self::grants::{CREDIT_FRAMES, Grant};
+use self::topics::{Knows, Topics};
 use crate::counters::Drops;
 use crate::outbox::Outbox;
 use crate::pool::Pool;
@@ -39,6 +41,11 @@ const KEPT_FRAMES: usize = 64;
 const ASSEMBLY_BYTES: u16 = 16 * 1024;
 /// Fragments of a message on unreliable lanes.
 const FRAGMENTS_UNRELIABLE: u16 = 16;
+/// Bit times of a byte.
+const BITS_PER_BYTE: u32 = 10;
+/// Bytes that may wait for a device at least; else as many as its line carries in a second, so that a publisher who waits
+/// does not wait for longer than publishers may.
+const QUEUE_BYTES_MIN: u32 = 2_048;
 /// Bytes of a frame as it travels.
 pub const TRANSMIT_BYTES: usize = transmit_bytes(SERIAL_MTU_MAX);
 
@@ -98,6 +105,10 @@ struct Desk {
     clock: (u32, u32),
     /// What was taken from the outbox, by lane: one frame's messages at most, and control messages.
     queues: [VecDeque<Message>; LINE_LANES],
+    /// What the device may send, by lane.
+    grants: [Grant; LINE_LANES],
+    /// The broker does not take what the device publishes.
+    stopped: bool,
     /// What became of the frames that were taken, by lane.
     fates: [Fates; LINE_LANES],
     /// Lanes (a bit each) of which something new may be sent.
@@ -106,6 +117,8 @@ struct Desk {
     waits: u8,
     /// Lanes whose messages all arrive.
     reliable: u8,
+    /// Bytes that may wait at the broker for each subscription.
+    queue_bytes: u32,
     /// The broker's preface has been read.
     greeted: bool,
     /// The broker has said its last word.
@@ -121,6 +134,7 @@ pub struct Line {
     handles: u32,
     topics_max: u32,
     reliable: u8,
+    queue_bytes: u32,
     /// What was taken from the outbox; reused.
     pulled: Vec<u8>,
     dropped: u64,
@@ -138,7 +152,8 @@ fn setup(line: &LineSetup<'_>) -> Setup<LINE_LANES> {
         } else {
             (1, FRAGMENTS_UNRELIABLE * mtu)
         };
-        let offer = LaneOffer { lane: lane as u8, kind, level: 0, selective: true, window, assembly, credit: 0 };
+        let credit = if kind.is_reliable() && lane > 0 { CREDIT_FRAMES } else { 0 };
+        let offer = LaneOffer { lane: lane as u8, kind, level: 0, selective: true, window, assembly, credit };
         let (class, weight) = spec.map_or((0, 1), |spec| (spec.class, spec.weight));
         LaneSetup { offer, class, weight }
     });
@@ -166,6 +181,7 @@ impl Line {
             handles: 0,
             topics_max: line.topics_max,
             reliable: line.lanes.reliable() as u8,
+            queue_bytes: (line.baud / BITS_PER_BYTE).max(QUEUE_BYTES_MIN),
             pulled: Vec::new(),
             dropped: 0,
         }
@@ -174,6 +190,11 @@ impl Line {
     /// Bytes arrived. Takes them up to the end of a frame, or all, and returns how many; then [`Self::poll`].
     pub fn on_bytes(&mut self, now: Instant, bytes: &[u8]) -> usize {
         self.link.on_bytes(now, bytes)
+    }
+
+    /// The port has taken so many bytes that have not left.
+    pub fn on_below(&mut self, now: Instant, bytes: u32) {
+        self.link.on_below(now, bytes as usize);
     }
 
     /// Time has come to `now`; then [`Self::poll`].
@@ -198,7 +219,7 @@ impl Line {
             let Self { link, desk, under_way, .. } = self;
             match link.poll_event()? {
                 Event::Opened => {
-                    *desk = Desk { reliable: self.reliable, ..Desk::default() };
+                    *desk = Desk { reliable: self.reliable, queue_bytes: self.queue_bytes, ..Desk::default() };
                     return Some(Happened::Opened);
                 }
                 Event::Ended(ended) => {

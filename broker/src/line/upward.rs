@@ -50,6 +50,11 @@ impl Desk {
         if lane >= LINE_LANES {
             return;
         }
+        if self.must_take(head.lane) {
+            self.grants[lane].on_frame(head.seq);
+        } else if self.stopped && head.kind == SerialKind::Pub {
+            return;
+        }
         let Some(frag) = head.frag else { return self.on_message(head, payload, topics_max) };
         let mut whole = std::mem::take(&mut self.parts[lane]);
         if frag.index == 0 {
@@ -144,7 +149,7 @@ impl Desk {
             },
             Control::Sub { request, topic, options, filter } => match self.filter(topic, filter) {
                 Some(pattern) => {
-                    let sub = sub(pattern, options);
+                    let sub = sub(pattern, options, self.queue_bytes);
                     self.say(request, Body::Subscribe(Subscribe { subs: vec![sub] }));
                 }
                 None => self.refuse(request),
@@ -177,13 +182,14 @@ impl Desk {
     }
 }
 
-fn sub(pattern: String, options: SubOptions) -> control::Sub {
+fn sub(pattern: String, options: SubOptions, queue_bytes: u32) -> control::Sub {
     let SubOptions { retained, no_echo, lane_plus_one, policy, max_rate_hz, ttl_ms } = options;
     control::Sub {
         pattern,
         max_rate_hz: u32::from(max_rate_hz),
         retained,
         policy: u32::from(policy),
+        queue_bytes,
         ttl_ms,
         lane_plus_one: u32::from(lane_plus_one),
         no_echo,

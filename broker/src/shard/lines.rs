@@ -276,6 +276,13 @@ impl<I: Io> Shard<I> {
             line.on_timeout(now);
         }
         self.take_line_events(place);
+        let takes = self.ports[place].conn.and_then(|key| self.conns.at(key)).is_some_and(|conn| {
+            let waits = conn.is_stopped() || conn.in_line || !conn.inbox.pieces.is_empty();
+            !waits && self.drain.is_none()
+        });
+        if let Some(line) = &mut self.ports[place].line {
+            line.set_flowing(takes);
+        }
         self.transmit(place);
         let port = &mut self.ports[place];
         let (Some(line), Some(socket)) = (&port.line, port.socket) else { return };
@@ -307,6 +314,7 @@ impl<I: Io> Shard<I> {
         let conn = port.conn.and_then(|key| conns.at_mut(key));
         let mut replays = false;
         if port.unsent.is_empty() {
+            line.on_below(now, io.tty_unsent(socket));
             let (outbox, bytes_out) = match conn {
                 Some(conn) => {
                     replays = conn.replay.is_some();

@@ -118,6 +118,11 @@ impl<I: Io> Shard<I> {
             }
             self.ingest(key, 1);
             let Some(conn) = self.conns.at_mut(key) else { continue };
+            if conn.line.is_some() {
+                // Its device may be allowed to send more.
+                self.mark_dirty(key);
+            }
+            let Some(conn) = self.conns.at_mut(key) else { continue };
             if conn.inbox.pieces.is_empty() || conn.is_stopped() || conn.closing.is_some() {
                 self.receive_again(key);
             } else {

@@ -302,6 +302,10 @@ impl Io for SimIo {
         Err(io::ErrorKind::NotFound.into())
     }
 
+    fn tty_unsent(&self, _socket: Socket) -> u32 {
+        0
+    }
+
     fn receive(&mut self, key: Key, socket: Socket, how: laneway_broker::io::Receive) {
         let this = self.shard;
         self.submit(|world, shard| {

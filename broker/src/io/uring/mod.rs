@@ -25,6 +25,7 @@ use self::buffers::BufferRing;
 use self::hangup::Hangups;
 use self::send::SendTable;
 use self::setup::{Features, SetupError};
+use self::sockets::borrow;
 use self::ttys::Ttys;
 use super::token::{self, Tag};
 use super::{Completion, Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket, SocketOptions, Wait};
@@ -286,6 +287,10 @@ impl Io for UringIo {
 
     fn open_tty(&mut self, tty: &TtyOptions) -> io::Result<Socket> {
         self.ttys.open(tty)
+    }
+
+    fn tty_unsent(&self, socket: Socket) -> u32 {
+        ttys::unsent(socket)
     }
 
     fn receive(&mut self, key: Key, socket: Socket, how: Receive) {

@@ -9,6 +9,7 @@ use nix::sys::termios::{self, ControlFlags, FlushArg, SetArg};
 use serialport::{DataBits, FlowControl, SerialPort as _, StopBits};
 
 use super::super::Socket;
+use super::borrow;
 use crate::tty::{Flow, Modem, Parity, TtyOptions};
 
 /// How long RTS is set to reset a board.
@@ -37,9 +38,17 @@ impl Ttys {
     pub(super) fn forget(&mut self, socket: Socket) {
         if let Some(place) = self.open.iter().position(|&open| open == socket.0) {
             self.open.swap_remove(place);
-            let _ = termios::tcflush(super::sockets::borrow(&socket), FlushArg::TCIOFLUSH);
+            let _ = termios::tcflush(borrow(&socket), FlushArg::TCIOFLUSH);
         }
     }
+}
+
+/// Bytes that were written and have not left; 0 where nobody knows.
+pub(super) fn unsent(socket: Socket) -> u32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one `c_int` to `bytes` during the call.
+    let result = unsafe { libc::ioctl(socket.0, libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { u32::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
 /// The library says of a port that somebody else has that there is none.
