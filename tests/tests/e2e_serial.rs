@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use laneway_client::blocking::{Client, Subscription};
-use laneway_client::{ConnectOptions, Lane, Level, PublishOptions, SubscribeOptions};
+use laneway_client::{ConnectOptions, Lane, Level, PublishOptions, StatValue, SubscribeOptions};
 use laneway_proto::frame::lost::LossReason;
 use laneway_tests::real::process::{GUARD, Process};
 use laneway_tests::real::{Launch, RealBroker, Scratch, run};
@@ -178,6 +178,13 @@ fn on_a_bad_line_everything_arrives_in_order_in_both_directions() {
     eprintln!("{report:?}");
     assert!(report.up.hurt > 0 && report.down.hurt > 0, "the line was bad: {report:?}");
     assert_eq!(seen.ended, [], "and the session outlived it");
+    let stats = client.stats("port.0.").expect("told");
+    let number =
+        |name: &str| match stats.iter().find(|stat| stat.name == format!("port.0.{name}")).map(|stat| &stat.value) {
+            Some(StatValue::Number(number)) => *number,
+            other => panic!("{name} is {other:?}"),
+        };
+    assert!(number("frames_bad") > 0.0 && number("frames_repeated") > 0.0 && number("in_session") == 1.0, "{stats:?}");
 }
 
 #[test]

@@ -5,13 +5,14 @@ use laneway_proto::frame::batch::Messages;
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::lost::{LossReason, Lost};
 use laneway_proto::framing::length::{self, Front};
-use laneway_proto::header::{Header, Kind};
+use laneway_proto::header::{Flags, Header, Kind, seq_after};
+use laneway_proto::lane::repeats::Verdict;
 use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES, TOPIC_BYTES_MAX};
 use laneway_proto::serial::control::Control;
 use laneway_proto::serial::frame::SerialKind;
 use laneway_proto::serial::link::Outcome;
 
-use super::{Count, Desk, Knows, LINE_LANES, Message};
+use super::{Count, Desk, Heard, Knows, LINE_LANES, Message, REPEATS_PLACES, Repeats};
 
 /// Bytes of a control message that the broker says: a TOPIC with the longest name.
 const CONTROL_BYTES_MAX: usize = TOPIC_BYTES_MAX + 8;
@@ -69,20 +70,43 @@ impl Desk {
             self.note_taken(header, 0, true);
             return;
         };
-        if let Some(frag) = extensions.frag {
+        if extensions.frag.is_some_and(|frag| frag.index == 0) {
+            self.push_lost(lane, topic, LossReason::Overflow, 1);
+        }
+        if extensions.frag.is_some() {
             // More than any device takes.
             self.note_taken(header, 0, true);
-            if frag.index == 0 {
-                self.push_lost(lane, topic, LossReason::Overflow, 1);
-            }
-        } else if header.kind == Kind::BATCH {
-            let messages: Vec<&[u8]> = Messages::new(payload).into_iter().flatten().flatten().collect();
-            let frame = self.note_taken(header, messages.len() as u32, false);
-            messages.into_iter().for_each(|message| self.push(lane, topic, message, frame));
-        } else {
-            let frame = self.note_taken(header, 1, false);
-            self.push(lane, topic, payload, frame);
+            return;
         }
+        let messages: Vec<&[u8]> = if header.kind == Kind::BATCH {
+            Messages::new(payload).into_iter().flatten().flatten().collect()
+        } else {
+            vec![payload]
+        };
+        match self.verdict(header, &extensions, messages.len() as u32) {
+            Verdict::First => {
+                let frame = self.note_taken(header, messages.len() as u32, false);
+                messages.into_iter().for_each(|message| self.push(lane, topic, message, frame));
+            }
+            // The device has it.
+            Verdict::Repeated => drop(self.note_taken(header, 0, false)),
+            Verdict::Late => drop(self.note_taken(header, 0, true)),
+        }
+    }
+
+    /// Whether messages are some that came before: only those that are to be delivered come again, and what came in one
+    /// frame comes again in one. Last values are told anew.
+    fn verdict(&mut self, header: &Header, extensions: &Extensions<'_>, messages: u32) -> Verdict {
+        let asked = extensions.receivers_wanted() > 0 && !header.flags.has(Flags::RETX);
+        let Some(src) = extensions.src.filter(|_| asked) else { return Verdict::First };
+        let ordered = self.facts.ordered & 1 << header.lane != 0;
+        let places = || Repeats::new(vec![Heard::default(); REPEATS_PLACES]);
+        let repeats = self.repeats.get_or_insert_with(places);
+        let mut sights =
+            (0..messages).map(|ahead| repeats.on_message(src.origin, header.lane, seq_after(src.seq, ahead), ordered));
+        let first = sights.next().unwrap_or(Verdict::First);
+        sights.for_each(drop);
+        first
     }
 
     /// A frame of a lane was taken from the outbox. Returns its number there.
@@ -94,7 +118,7 @@ impl Desk {
 
     /// How far a lane has come, once for each that has.
     pub(super) fn poll_count(&mut self) -> Option<Count> {
-        let lanes = (1..LINE_LANES as u8).filter(|lane| self.reliable & 1 << lane != 0);
+        let lanes = (1..LINE_LANES as u8).filter(|lane| self.facts.reliable & 1 << lane != 0);
         lanes.into_iter().find_map(|lane| self.fates[usize::from(lane)].poll(lane))
     }
 
@@ -133,7 +157,7 @@ impl Desk {
         if usize::from(lane) >= LINE_LANES || lane == CONTROL {
             return;
         }
-        let place = if self.reliable & 1 << lane != 0 { lane } else { CONTROL };
+        let place = if self.facts.reliable & 1 << lane != 0 { lane } else { CONTROL };
         let mut bytes = vec![0; CONTROL_BYTES_MAX];
         let written = Control::Lost { lane, reason, count }.encode(&mut bytes);
         bytes.truncate(written.unwrap_or_default());

@@ -41,7 +41,7 @@ impl Grant {
 impl Desk {
     /// Whether what is published on the lane has to be taken.
     pub(super) const fn must_take(&self, lane: u8) -> bool {
-        self.reliable & 1 << lane != 0
+        self.facts.reliable & 1 << lane != 0
     }
 }
 

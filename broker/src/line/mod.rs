@@ -13,6 +13,7 @@ mod upward;
 use std::collections::{BTreeMap, VecDeque};
 
 use laneway_proto::lane::kind::LaneKind;
+use laneway_proto::lane::repeats::{Heard, Repeats};
 use laneway_proto::lane::table::LaneTable;
 use laneway_proto::limits::LANES_MAX;
 use laneway_proto::serial::Handle;
@@ -20,7 +21,7 @@ use laneway_proto::serial::frame::SerialKind;
 use laneway_proto::serial::hello::{LaneOffer, Role, SERIAL_NODE_ID_BYTES};
 use laneway_proto::serial::limits::{SERIAL_DEAD_MS_DEFAULT, SERIAL_MTU_MAX, SERIAL_WINDOW_MAX};
 use laneway_proto::serial::link::{
-    Ended, Event, LaneSetup, Link, Outgoing, Setup, Source, frame_bytes, transmit_bytes,
+    Counters, Ended, Event, LaneSetup, Link, Outgoing, Setup, Source, frame_bytes, transmit_bytes,
 };
 use laneway_proto::serial::mtu::{OVERHEAD_BYTES, mtu_of_baud};
 use laneway_proto::time::Instant;
@@ -41,11 +42,12 @@ const KEPT_FRAMES: usize = 64;
 const ASSEMBLY_BYTES: u16 = 16 * 1024;
 /// Fragments of a message on unreliable lanes.
 const FRAGMENTS_UNRELIABLE: u16 = 16;
+/// Publishers and lanes of which is known what they have said before.
+const REPEATS_PLACES: usize = 16;
 /// Bit times of a byte.
 const BITS_PER_BYTE: u32 = 10;
-/// Bytes that may wait for a device at least; else as many as its line carries in a second, so that a publisher who waits
-/// does not wait for longer than publishers may.
-const QUEUE_BYTES_MIN: u32 = 2_048;
+/// Bytes that may wait in a queue that drops, at least; else as many as the line carries in a second.
+const DROPPING_BYTES_MIN: u32 = 2_048;
 /// Bytes of a frame as it travels.
 pub const TRANSMIT_BYTES: usize = transmit_bytes(SERIAL_MTU_MAX);
 
@@ -91,6 +93,15 @@ struct Message {
     frame: u64,
 }
 
+/// What is the same in every session.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    /// Lanes (a bit each) whose messages all arrive.
+    reliable: u8,
+    /// Lanes whose messages never go back.
+    ordered: u8,
+}
+
 /// What was said and is to be said in one session. A new one begins with nothing.
 #[derive(Debug, Default)]
 struct Desk {
@@ -105,6 +116,8 @@ struct Desk {
     clock: (u32, u32),
     /// What was taken from the outbox, by lane: one frame's messages at most, and control messages.
     queues: [VecDeque<Message>; LINE_LANES],
+    /// Messages that may come again.
+    repeats: Option<Repeats<Vec<Heard>>>,
     /// What the device may send, by lane.
     grants: [Grant; LINE_LANES],
     /// The broker does not take what the device publishes.
@@ -115,10 +128,7 @@ struct Desk {
     ready: u8,
     /// Lanes whose next message waits until its topic is known to the device.
     waits: u8,
-    /// Lanes whose messages all arrive.
-    reliable: u8,
-    /// Bytes that may wait at the broker for each subscription.
-    queue_bytes: u32,
+    facts: Facts,
     /// The broker's preface has been read.
     greeted: bool,
     /// The broker has said its last word.
@@ -133,8 +143,7 @@ pub struct Line {
     under_way: BTreeMap<u32, Message>,
     handles: u32,
     topics_max: u32,
-    reliable: u8,
-    queue_bytes: u32,
+    facts: Facts,
     /// What was taken from the outbox; reused.
     pulled: Vec<u8>,
     dropped: u64,
@@ -171,6 +180,17 @@ fn setup(line: &LineSetup<'_>) -> Setup<LINE_LANES> {
     }
 }
 
+/// A bit for each lane whose messages never go back.
+fn ordered(lanes: &LaneTable) -> u8 {
+    let ordered = lanes.iter().filter(|(_, spec)| spec.kind.is_ordered());
+    ordered.fold(0, |bits, (lane, _)| bits | 1_u8.checked_shl(u32::from(lane)).unwrap_or(0))
+}
+
+/// Bytes that may wait for a line of so many bits per second in a queue that drops what is too much.
+pub fn dropping_bytes_max(baud: u32) -> u32 {
+    (baud / BITS_PER_BYTE).max(DROPPING_BYTES_MIN)
+}
+
 impl Line {
     /// On a port that was just opened. `entropy`: 32 bits that differ from opening to opening.
     pub fn new(now: Instant, line: &LineSetup<'_>, entropy: u32) -> Self {
@@ -180,8 +200,7 @@ impl Line {
             under_way: BTreeMap::new(),
             handles: 0,
             topics_max: line.topics_max,
-            reliable: line.lanes.reliable() as u8,
-            queue_bytes: (line.baud / BITS_PER_BYTE).max(QUEUE_BYTES_MIN),
+            facts: Facts { reliable: line.lanes.reliable() as u8, ordered: ordered(line.lanes) },
             pulled: Vec::new(),
             dropped: 0,
         }
@@ -216,10 +235,10 @@ impl Line {
             if let Some(count) = self.desk.poll_count() {
                 return Some(Happened::Counted(count));
             }
-            let Self { link, desk, under_way, .. } = self;
+            let Self { link, desk, under_way, facts, .. } = self;
             match link.poll_event()? {
                 Event::Opened => {
-                    *desk = Desk { reliable: self.reliable, queue_bytes: self.queue_bytes, ..Desk::default() };
+                    *desk = Desk { facts: *facts, ..Desk::default() };
                     return Some(Happened::Opened);
                 }
                 Event::Ended(ended) => {
@@ -286,6 +305,11 @@ impl Line {
         for lane in (0..LINE_LANES as u8).filter(|lane| ready & 1 << lane != 0) {
             link.set_ready(lane);
         }
+    }
+
+    /// What the link has seen, and the frames for the device that were dropped because it does not have their lane.
+    pub fn counters(&self) -> (&Counters, u64) {
+        (self.link.counters(), self.dropped)
     }
 
     /// When to call [`Self::on_timeout`] and [`Self::transmit`] if nothing happens before.

@@ -1,8 +1,9 @@
 use std::collections::VecDeque;
 
 use laneway_proto::control::{Control, DeclareTopics, Topic};
+use laneway_proto::frame::extensions::Src;
 use laneway_proto::framing::length::{self, Front};
-use laneway_proto::header::{Header, Kind};
+use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::lane::policy::Policy;
 use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES};
 use laneway_proto::serial::control::Control as Said;
@@ -134,9 +135,20 @@ impl Bench {
 
     fn publish(&mut self, lane: u8, payload: &[u8]) {
         let header = Header { topic: TOPIC, lane, seq: 1, ..Header::new(Kind::PUB, payload.len()) };
-        let frame = [&header.encode()[..], payload].concat();
+        self.queue(lane, &[&header.encode()[..], payload].concat());
+    }
+
+    /// A message that is to be confirmed, and may come again.
+    fn publish_confirmed(&mut self, seq: u32, payload: &[u8]) {
+        let src = Src { origin: 77, seq }.encode();
+        let header =
+            Header { topic: TOPIC, lane: 1, seq, flags: Flags::SRC, ..Header::new(Kind::PUB, 8 + payload.len()) };
+        self.queue(1, &[&header.encode()[..], &src, payload].concat());
+    }
+
+    fn queue(&mut self, lane: u8, frame: &[u8]) {
         let buf = self.pool.take_egress();
-        self.pool.bytes_mut(buf)[..frame.len()].copy_from_slice(&frame);
+        self.pool.bytes_mut(buf)[..frame.len()].copy_from_slice(frame);
         let piece = Piece { buf, start: 0, len: frame.len() as u32 };
         let service = Service { lane, policy: Policy::Block, bytes_max: 1 << 20, ttl_ms: 0 };
         let frames = Frames::plain(TOPIC, &piece, false, 1);
@@ -273,6 +285,19 @@ fn what_has_arrived_is_counted_and_what_never_will_is_told_apart() {
     bench.run(bench.now + SECOND);
     let counts: Vec<_> = bench.counts.iter().map(|count| (count.lane, count.total, count.received)).collect();
     assert_eq!(counts, [(1, 1, true), (1, 2, false), (1, 3, true)]);
+}
+
+#[test]
+fn what_is_sent_again_reaches_the_device_once_and_counts_as_received() {
+    let mut bench = Bench::new(|_| true);
+    bench.run(Instant(0) + SECOND);
+    for seq in [1, 2, 1, 2, 3] {
+        bench.publish_confirmed(seq, &[seq as u8]);
+    }
+    bench.run(bench.now + SECOND);
+    assert_eq!(bench.messages().map(|(_, bytes)| bytes[0]).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(bench.counts.last(), Some(&Count { lane: 1, total: 5, received: true }));
+    assert!(bench.counts.iter().all(|count| count.received));
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl Desk {
             },
             Control::Sub { request, topic, options, filter } => match self.filter(topic, filter) {
                 Some(pattern) => {
-                    let sub = sub(pattern, options, self.queue_bytes);
+                    let sub = sub(pattern, options);
                     self.say(request, Body::Subscribe(Subscribe { subs: vec![sub] }));
                 }
                 None => self.refuse(request),
@@ -182,14 +182,13 @@ impl Desk {
     }
 }
 
-fn sub(pattern: String, options: SubOptions, queue_bytes: u32) -> control::Sub {
+fn sub(pattern: String, options: SubOptions) -> control::Sub {
     let SubOptions { retained, no_echo, lane_plus_one, policy, max_rate_hz, ttl_ms } = options;
     control::Sub {
         pattern,
         max_rate_hz: u32::from(max_rate_hz),
         retained,
         policy: u32::from(policy),
-        queue_bytes,
         ttl_ms,
         lane_plus_one: u32::from(lane_plus_one),
         no_echo,

@@ -3,7 +3,7 @@
 
 use laneway_proto::error::CloseCode;
 use laneway_proto::serial::hello::SERIAL_NODE_ID_BYTES;
-use laneway_proto::serial::link::Ended;
+use laneway_proto::serial::link::{Counters, Ended};
 use laneway_proto::session::Session;
 use laneway_proto::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::config::url::Place;
 use crate::conn::Conn;
 use crate::counters::CloseReason;
 use crate::io::{Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket};
-use crate::line::{Count, From, Happened, Line, LineSetup};
+use crate::line::{Count, From, Happened, Line, LineSetup, dropping_bytes_max};
 use crate::outbox::Outbox;
 use crate::pool::{BufId, Piece};
 use crate::slab::{GENERATIONS_MAX, Key};
@@ -105,6 +105,26 @@ impl Port {
 
     fn key(&self, place: usize) -> Key {
         Key { slot: PORT_SLOT_FIRST + place as u32, generation: self.opened % GENERATIONS_MAX }
+    }
+
+    /// What it is, as it was configured.
+    pub(super) fn url(&self) -> String {
+        self.tty.to_string()
+    }
+
+    /// Times it was opened.
+    pub(super) fn opened(&self) -> u64 {
+        u64::from(self.opened)
+    }
+
+    /// Whether a device is there.
+    pub(super) const fn in_session(&self) -> bool {
+        self.conn.is_some()
+    }
+
+    /// What its line has seen, and frames that were dropped for want of a lane; `None` while it is not open.
+    pub(super) fn counters(&self) -> Option<(&Counters, u64)> {
+        self.line.as_ref().map(|line| line.counters())
     }
 
     const fn is_idle(&self) -> bool {
@@ -401,7 +421,12 @@ impl<I: Io> Shard<I> {
         }
         let address = PeerAddress::Tty(path);
         let line = Some(place as u16);
-        let key = self.conns.insert_with(|_| Conn { line, ..Conn::new(NO_SOCKET, address, NO_LISTENER, session, now) });
+        let bytes_max = dropping_bytes_max(self.ports[place].tty.baud);
+        let key = self.conns.insert_with(|_| {
+            let mut conn = Conn { line, ..Conn::new(NO_SOCKET, address, NO_LISTENER, session, now) };
+            conn.outbox.bound_dropping(bytes_max);
+            conn
+        });
         self.ports[place].conn = Some(key);
         self.counters.accepted += 1;
         self.arm_timer(key);

@@ -47,6 +47,7 @@ use crate::slab::{Key, Slab};
 use crate::timers::Timers;
 
 use self::accept::{Accepting, LISTENER_SLOT_FIRST, listener_of};
+use self::close::note_link_over;
 use self::command::Ticket;
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
