@@ -3,5 +3,6 @@
 
 pub mod contract;
 pub mod real;
+pub mod serial;
 pub mod sim;
 pub mod tidy;

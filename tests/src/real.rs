@@ -65,6 +65,7 @@ pub struct Launch {
     top: String,
     config: String,
     listen: Vec<String>,
+    also: Vec<String>,
     log: &'static str,
     under: Vec<String>,
 }
@@ -72,7 +73,15 @@ pub struct Launch {
 impl Launch {
     /// A broker of `shards` shards with defaults, on a free TCP port and a Unix socket of its own.
     pub fn new(shards: u32) -> Self {
-        Self { shards, top: String::new(), config: String::new(), listen: Vec::new(), log: "info", under: Vec::new() }
+        Self {
+            shards,
+            top: String::new(),
+            config: String::new(),
+            listen: Vec::new(),
+            also: Vec::new(),
+            log: "info",
+            under: Vec::new(),
+        }
     }
 
     /// A line of its configuration file that belongs to no table.
@@ -95,6 +104,13 @@ impl Launch {
     #[must_use]
     pub fn endpoint_options(mut self, tcp: &str, unix: &str) -> Self {
         self.listen = vec![tcp.into(), unix.into()];
+        self
+    }
+
+    /// One more endpoint.
+    #[must_use]
+    pub fn also_listen(mut self, url: &str) -> Self {
+        self.also.push(url.into());
         self
     }
 
@@ -129,6 +145,9 @@ impl Launch {
             command.arg("--config").arg(&config);
             command.args(["--listen", &format!("tcp://127.0.0.1:{port}{}", options(0))]);
             command.args(["--listen", &format!("unix://{}{}", unix.display(), options(1))]);
+            for url in &self.also {
+                command.args(["--listen", url]);
+            }
             command.args(["--shards", &self.shards.to_string(), "--log", self.log]);
             command
         };

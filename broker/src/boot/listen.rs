@@ -29,7 +29,7 @@ const REBIND_PAUSE: Duration = Duration::from_millis(20);
 pub struct Endpoint {
     /// Its address, with the port the system chose.
     pub url: ListenUrl,
-    /// The listening socket, until the accepting shard takes it.
+    /// The listening socket, until the accepting shard takes it; a serial port has none.
     pub(super) socket: Option<OwnedFd>,
 }
 
@@ -71,6 +71,8 @@ fn bind(url: &ListenUrl, settings: &Settings) -> Result<Endpoint, BootError> {
             std::fs::set_permissions(&path, mode).map_err(|error| explain_unix(&path, &error))?;
             OwnedFd::from(listener)
         }
+        // Its shard opens it, and again whenever it was unplugged.
+        Place::Serial(_) => return Ok(Endpoint { url, socket: None }),
     };
     nix::sys::socket::listen(&socket, backlog)
         .map_err(|error| BootError::new(format!("cannot listen on {url}: {error}")))?;

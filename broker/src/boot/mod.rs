@@ -113,8 +113,10 @@ impl Broker {
             let mut bounds = Vec::new();
             if id == 0 {
                 for endpoint in &mut self.endpoints {
-                    bounds.push(endpoint.url.connections_max);
-                    listeners.extend(endpoint.socket.take());
+                    if let Some(socket) = endpoint.socket.take() {
+                        bounds.push(endpoint.url.connections_max);
+                        listeners.push(socket);
+                    }
                 }
             }
             let parts = UringParts {

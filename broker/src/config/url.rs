@@ -1,7 +1,9 @@
-//! Listen addresses: `tcp://host:port` and `unix:///path`, each with `?connections_max=N`.
+//! Listen addresses: `tcp://host:port` and `unix:///path`, each with `?connections_max=N`, and serial ports.
 
 use std::fmt;
 use std::path::PathBuf;
+
+use crate::tty::TtyOptions;
 
 /// The port of Laneway's TCP listener unless a URL says otherwise.
 pub const PORT_DEFAULT: u16 = 5263;
@@ -18,6 +20,8 @@ pub enum Place {
     },
     /// A Unix socket.
     Unix(PathBuf),
+    /// A serial port, with the device at its other end.
+    Serial(TtyOptions),
 }
 
 /// One endpoint to listen on.
@@ -50,8 +54,11 @@ impl ListenUrl {
             Some(("unix", _)) => {
                 return Err("a Unix socket needs an absolute path, as in unix:///run/laneway.sock".into());
             }
+            Some(("serial", path)) => {
+                return Ok(Self { place: Place::Serial(TtyOptions::parse(path, query)?), connections_max: 0 });
+            }
             Some((scheme, _)) => {
-                return Err(format!("'{scheme}' is not a transport of this version; use tcp:// or unix://"));
+                return Err(format!("'{scheme}' is not a transport of this version; use tcp://, unix:// or serial://"));
             }
             None => {
                 return Err("an address needs a scheme, as in tcp://127.0.0.1:5263 or unix:///run/laneway.sock".into());
@@ -94,6 +101,7 @@ impl fmt::Display for ListenUrl {
             Place::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}")?,
             Place::Tcp { host, port } => write!(f, "tcp://{host}:{port}")?,
             Place::Unix(path) => write!(f, "unix://{}", path.display())?,
+            Place::Serial(tty) => return write!(f, "{tty}"),
         }
         if self.connections_max > 0 { write!(f, "?connections_max={}", self.connections_max) } else { Ok(()) }
     }
@@ -105,21 +113,39 @@ mod tests {
 
     #[test]
     fn urls_are_read_and_written_the_same() {
-        for text in ["tcp://127.0.0.1:5263", "tcp://[::1]:0", "unix:///run/x.sock", "tcp://h:1?connections_max=5"] {
+        for text in [
+            "tcp://127.0.0.1:5263",
+            "tcp://[::1]:0",
+            "unix:///run/x.sock",
+            "tcp://h:1?connections_max=5",
+            "serial:///dev/ttyACM0?baud=921600",
+            "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
+        ] {
             assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
         }
         assert_eq!(ListenUrl::parse("tcp://host").map(|url| url.to_string()).as_deref(), Ok("tcp://host:5263"));
+        let full = "serial:///dev/ttyACM0?baud=921600&parity=none&flow=none&dtr=both";
+        assert_eq!(
+            ListenUrl::parse(full).map(|url| url.to_string()).as_deref(),
+            Ok("serial:///dev/ttyACM0?baud=921600"),
+            "what is as it is by default is left out"
+        );
     }
 
     #[test]
     fn a_wrong_url_says_what_to_write_instead() {
         for (text, hint) in [
             ("127.0.0.1:5263", "needs a scheme"),
-            ("udp://x:1", "use tcp:// or unix://"),
+            ("udp://x:1", "use tcp://, unix:// or serial://"),
             ("tcp://:5263", "host is missing"),
             ("tcp://a:b", "not a port"),
             ("unix://relative", "absolute path"),
             ("tcp://a:1?nodelay=1", "unknown option"),
+            ("serial://ttyACM0", "absolute path"),
+            ("serial:///dev/ttyACM0?baud=1200", "another rate"),
+            ("serial:///dev/ttyACM0?baud=fast", "bits per second"),
+            ("serial:///dev/ttyACM0?parity=mark", "none, even, odd"),
+            ("serial:///dev/ttyACM0?connections_max=1", "baud, parity, flow and dtr"),
         ] {
             let error = ListenUrl::parse(text).expect_err(text);
             assert!(error.contains(hint), "{text}: {error}");

@@ -103,6 +103,8 @@ pub struct Conn {
     pub address: PeerAddress,
     /// Where it connected.
     pub listener: ListenerId,
+    /// The port, if it is a session on a serial line: it has no socket then.
+    pub line: Option<u16>,
     /// Set if its HELLO will be answered with REJECT: too many connections.
     pub refused: Option<CloseCode>,
     /// The protocol's view of it.
@@ -174,6 +176,7 @@ impl Conn {
             socket,
             address,
             listener,
+            line: None,
             refused: None,
             session,
             preface: Vec::new(),
@@ -257,6 +260,7 @@ impl Conn {
         match &self.address {
             PeerAddress::Tcp(address) => address.to_string(),
             PeerAddress::Unix { uid, pid } => format!("uid {uid}, process {pid}"),
+            PeerAddress::Tty(path) => format!("serial {path}"),
             PeerAddress::Unknown => "unknown".into(),
         }
     }

@@ -20,6 +20,7 @@ use laneway_proto::time::Instant;
 
 use crate::pool::{BufId, Piece, Pool};
 use crate::slab::Key;
+use crate::tty::TtyOptions;
 
 /// Ranges one send gathers at most.
 pub const SEND_PIECES_MAX: usize = 64;
@@ -55,6 +56,8 @@ pub enum PeerAddress {
         /// Its process id.
         pid: i32,
     },
+    /// What is at the other end of a serial port: the port's path.
+    Tty(std::sync::Arc<str>),
     /// The system would not say.
     Unknown,
 }
@@ -64,7 +67,7 @@ impl PeerAddress {
     pub const fn is_loopback(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
-            Self::Unix { .. } | Self::Unknown => false,
+            Self::Unix { .. } | Self::Tty(_) | Self::Unknown => false,
         }
     }
 }
@@ -190,6 +193,17 @@ pub trait Io {
 
     /// Sets a connected socket's options. All of them are tried; the error is that of the first one refused.
     fn configure(&mut self, socket: Socket, options: &SocketOptions) -> Result<(), Errno>;
+
+    /// Opens a serial port and sets it up, for nobody else. It is then used like a connected socket, but that it is always
+    /// received from as with [`Receive::Many`], that its end may be any [`ReceiveEnd`] but `Cancelled` and `NoBuffers`, and
+    /// that a send which finds no room fails with `EAGAIN`.
+    ///
+    /// # Errors
+    /// What the system says, if there is no such port or it cannot be used.
+    fn open_tty(&mut self, tty: &TtyOptions) -> std::io::Result<Socket>;
+
+    /// Bytes that a serial port has taken and that have not left, as far as its driver knows.
+    fn tty_unsent(&self, socket: Socket) -> u32;
 
     /// Starts receiving into ingress buffers.
     fn receive(&mut self, key: Key, socket: Socket, how: Receive);

@@ -215,6 +215,11 @@ impl LaneQueue {
         true
     }
 
+    /// Something has left, however little: those who are stopped have not waited in vain.
+    pub fn block_anew(&mut self, now: Instant) {
+        self.blocked_since = self.blocked_since.map(|_| now);
+    }
+
     /// Since when publishers have been stopped because of this queue.
     pub const fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since

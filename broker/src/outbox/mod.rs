@@ -127,6 +127,8 @@ pub struct Outbox {
     last: Vec<u8>,
     /// There is no link: what the broker itself says is for nobody.
     no_link: bool,
+    /// Bytes in queues that drop, at most; 0: as their subscriptions say.
+    dropping_bytes_max: u32,
 }
 
 impl Outbox {
@@ -263,6 +265,16 @@ impl Outbox {
         fill <= u64::from(service.bytes_max / 2)
     }
 
+    /// What is dropped for want of room is so when more than `bytes_max` waits: on a slow link it would be old when it left.
+    pub const fn bound_dropping(&mut self, bytes_max: u32) {
+        self.dropping_bytes_max = bytes_max;
+    }
+
+    fn bound_of(&self, service: &Service) -> u32 {
+        let drops = self.dropping_bytes_max > 0 && service.policy.loss_reason().is_some();
+        if drops { service.bytes_max.min(self.dropping_bytes_max) } else { service.bytes_max }
+    }
+
     /// Queues frames. True if the queue has no room and its policy is to end the session.
     pub fn push(
         &mut self,
@@ -273,6 +285,8 @@ impl Outbox {
         pool: &mut Pool,
         drops: &mut Drops,
     ) -> bool {
+        let bounded = Service { bytes_max: self.bound_of(service), ..*service };
+        let service = &bounded;
         let place = self.place(service, lanes);
         let queue = &mut self.queues[place];
         let losses = &mut self.losses;
@@ -344,6 +358,25 @@ impl Outbox {
             self.wire.push_copy(&last, pool);
         }
         self.wire.start_send(out)
+    }
+
+    /// For a link that chooses the lane itself: appends to `out` what the broker says and reports and, if a lane is named, the
+    /// frame in front of its queues; what leaves behind everything, once nothing else waits.
+    pub fn pull(&mut self, now: Instant, lane: Option<u8>, pool: &mut Pool, drops: &mut Drops, out: &mut Vec<u8>) {
+        self.report_due_losses(now, pool);
+        if let Some(of) = lane {
+            let one_frame = 1;
+            if self.take_from(now, lane, one_frame, pool, drops) > 0 {
+                // A link that is slower than its publishers is not one that stands still.
+                self.queues.iter_mut().filter(|queue| queue.lane() == of).for_each(|queue| queue.block_anew(now));
+            }
+        }
+        if !self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty) {
+            self.report_losses(pool);
+            let last = std::mem::take(&mut self.last);
+            self.wire.push_copy(&last, pool);
+        }
+        self.wire.drain_to(out, pool);
     }
 
     /// The send is over and took `sent` bytes from the front. True if that was not all it was given.

@@ -124,6 +124,16 @@ impl Wire {
         given.is_some_and(|given| u64::from(sent) < given)
     }
 
+    /// Appends everything that waits to `out`, for a peer whose bytes are sent otherwise.
+    pub fn drain_to(&mut self, out: &mut Vec<u8>, pool: &mut Pool) {
+        for piece in self.queue.drain(..) {
+            out.extend_from_slice(pool.piece(piece));
+            pool.release(piece.buf);
+        }
+        self.bytes = 0;
+        self.on_empty(pool);
+    }
+
     /// Drops everything that waits. A send in flight keeps its own references.
     pub fn clear(&mut self, pool: &mut Pool) {
         for piece in self.queue.drain(..) {

@@ -16,7 +16,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections over the bound that are refused with REJECT at the same time; further ones are closed at once.
 const REFUSING_MAX: u32 = 64;
 /// Slots from here on stand for listeners in the timers.
-const LISTENER_SLOT_FIRST: u32 = u32::MAX - u16::MAX as u32;
+pub(super) const LISTENER_SLOT_FIRST: u32 = u32::MAX - u16::MAX as u32;
 
 /// Who is where; only the first shard uses it.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ const fn socket_options(settings: &Settings, address: &PeerAddress) -> SocketOpt
             send_buffer_bytes: settings.unix.send_buffer_bytes,
             receive_buffer_bytes: tcp.receive_buffer_bytes,
         },
-        PeerAddress::Tcp(_) | PeerAddress::Unknown => SocketOptions {
+        PeerAddress::Tcp(_) | PeerAddress::Tty(_) | PeerAddress::Unknown => SocketOptions {
             nodelay: tcp.nodelay,
             paced_again: !tcp.loopback_paced && !address.is_loopback(),
             keepalive_s: tcp.keepalive_s,

@@ -83,8 +83,10 @@ impl<I: Io> Shard<I> {
         let Some(closing) = &mut conn.closing else { return };
         closing.until = now;
         closing.finished_sending = true;
-        let socket = conn.socket;
-        self.io.shutdown(socket);
+        let (socket, line) = (conn.socket, conn.line);
+        if line.is_none() {
+            self.io.shutdown(socket);
+        }
         self.progress_close(key);
     }
 
@@ -121,13 +123,16 @@ impl<I: Io> Shard<I> {
             self.mark_dirty(key);
             return;
         }
-        let socket = conn.socket;
+        let (socket, on_line) = (conn.socket, conn.line.is_some());
         if !closing.finished_sending {
             closing.finished_sending = true;
-            self.io.shutdown_send(socket);
+            if !on_line {
+                self.io.shutdown_send(socket);
+            }
         }
         match conn.receiving {
             Receiving::Off | Receiving::Waiting if conn.ended.is_some() || closing.until <= now => self.let_go(key),
+            Receiving::Off | Receiving::Waiting if on_line => {}
             // The peer's own end tells that it has read ours; closing earlier could destroy what it has not read yet.
             Receiving::Off | Receiving::Waiting => {
                 conn.receiving = Receiving::Many;
@@ -143,9 +148,13 @@ impl<I: Io> Shard<I> {
         let pool = self.io.pool_mut();
         conn.inbox.clear(pool);
         conn.outbox.clear(pool);
-        self.io.close(conn.socket);
         let reason = conn.closing.map_or(CloseReason::PeerLeft, |closing| closing.reason);
         note_link_over(&conn, reason, now, &mut self.log_budget, &mut self.counters);
+        if let Some(place) = conn.line {
+            self.on_line_let_go(place, key, reason);
+            return;
+        }
+        self.io.close(conn.socket);
         self.tell_left(conn.listener, conn.refused.is_some());
     }
 

@@ -78,7 +78,11 @@ impl<I: Io> Shard<I> {
             }
             self.flush();
         }
-        if self.conns.is_empty() && (overdue || self.mesh.is_flushed() && self.has_heard_all(all)) {
+        if !self.conns.is_empty() {
+            return Status::Running;
+        }
+        let closed = self.close_ports();
+        if overdue || closed && self.mesh.is_flushed() && self.has_heard_all(all) {
             Status::Done
         } else {
             Status::Running

@@ -42,6 +42,10 @@ impl<I: Io> Shard<I> {
         if conn.outbox.in_flight() || conn.is_away() {
             return;
         }
+        if let Some(place) = conn.line {
+            self.flush_line(place, key);
+            return;
+        }
         let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
         let count = conn.outbox.start_send(now, &mut pieces, self.io.pool_mut(), &mut self.counters.dropped);
         self.counters.credit_waits += u64::from(conn.outbox.take_credit_waits());
@@ -62,7 +66,7 @@ impl<I: Io> Shard<I> {
 
     pub(super) fn on_sent(&mut self, key: Key, result: Result<u32, Errno>) {
         let Some(conn) = self.conns.at_mut(key) else {
-            self.counters.completions_stale += 1;
+            self.counters.completions_stale += u64::from(!self.on_port_sent(key, result));
             return;
         };
         let pool = self.io.pool_mut();

@@ -3,7 +3,8 @@
 //! Each step is a file: `accept`, `receive`, `direct` (the shortest way), `deliver`, `keep` (last values), `cross` (mail from
 //! other shards), `command` (control messages), `confirm` (what publishers are told), `stats` (what is counted, for who
 //! asks), `turns` (who goes on, who gets a buffer), `flush`, `tick` (deadlines), `close`, `drain`; `residency` measures;
-//! `presence` tells who is there and publishes wills; `resume` keeps sessions over the breaks of their links.
+//! `presence` tells who is there and publishes wills; `resume` keeps sessions over the breaks of their links; `lines` serves
+//! the devices on serial ports.
 
 mod accept;
 mod close;
@@ -16,6 +17,7 @@ mod drain;
 mod flush;
 mod held;
 mod keep;
+mod lines;
 mod nodes;
 mod presence;
 mod receive;
@@ -46,11 +48,13 @@ use crate::router::Router;
 use crate::slab::{Key, Slab};
 use crate::timers::Timers;
 
-use self::accept::{Accepting, listener_of};
+use self::accept::{Accepting, LISTENER_SLOT_FIRST, listener_of};
+use self::close::note_link_over;
 use self::command::Ticket;
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
+use self::lines::{Port, port_of};
 use self::nodes::Nodes;
 use self::presence::{Numbers, OwnQueue, watch_deadline};
 use self::residency::Residency;
@@ -105,6 +109,8 @@ pub struct Shard<I: Io> {
     router: Router,
     retained: Retained,
     conns: Slab<Conn>,
+    /// Serial ports.
+    ports: Vec<Port>,
     timers: Timers,
     counters: Counters,
     residency: Residency,
@@ -173,6 +179,7 @@ impl<I: Io> Shard<I> {
     pub fn new(parts: ShardParts<I>) -> Self {
         let ShardParts { io, mesh, intern, settings, identity, listeners } = parts;
         let accepting = Accepting::new(mesh.shards(), listeners);
+        let ports = lines::ports(&settings, mesh.shard(), mesh.shards());
         let retained =
             Retained::new(settings.limits.retained_topics_max, u64::from(settings.limits.retained_bytes_max));
         Self {
@@ -181,6 +188,7 @@ impl<I: Io> Shard<I> {
             router: Router::new(Arc::clone(&intern)),
             retained,
             conns: Slab::default(),
+            ports,
             timers: Timers::default(),
             counters: Counters::default(),
             residency: Residency::new(),
@@ -221,11 +229,12 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Starts accepting on every listener.
+    /// Starts accepting on every listener, and opens the serial ports.
     pub fn start(&mut self) {
         for listener in 0..self.accepting.listeners() {
             self.io.accept(ListenerId(listener));
         }
+        self.start_ports();
     }
 
     /// One turn: waits as long as `wait` and its own deadlines allow, then does everything that came up.

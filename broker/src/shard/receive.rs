@@ -38,8 +38,7 @@ enum Progress {
 impl<I: Io> Shard<I> {
     pub(super) fn on_received(&mut self, key: Key, buf: BufId, len: u32) {
         let Some(conn) = self.conns.at_mut(key) else {
-            self.counters.completions_stale += 1;
-            self.io.pool_mut().release(buf);
+            self.counters.completions_stale += u64::from(!self.on_port_received(key, buf, len));
             return;
         };
         conn.bytes_in += u64::from(len);
@@ -65,7 +64,7 @@ impl<I: Io> Shard<I> {
 
     pub(super) fn on_receive_ended(&mut self, key: Key, end: ReceiveEnd) {
         let Some(conn) = self.conns.at_mut(key) else {
-            self.counters.completions_stale += 1;
+            self.counters.completions_stale += u64::from(!self.on_port_receive_ended(key, end));
             return;
         };
         conn.receiving = Receiving::Off;

@@ -16,8 +16,7 @@ use laneway_proto::session::handshake::{PREFACE, feature};
 use laneway_proto::session::{Session, State};
 use laneway_proto::time::Duration;
 
-use super::Shard;
-use super::close::note_link_over;
+use super::{Shard, note_link_over};
 use crate::conn::lasting::{Lasting, LinkState};
 use crate::conn::{Conn, Receiving};
 use crate::counters::CloseReason;

@@ -15,7 +15,7 @@ use laneway_proto::frame::lost::LossReason;
 use laneway_proto::limits::LANES_MAX;
 use laneway_proto::time::Duration;
 
-use super::Shard;
+use super::{Port, Shard};
 use crate::config::peers::node_id_text;
 use crate::conn::Conn;
 use crate::counters::{ByReason, CloseReason};
@@ -109,6 +109,10 @@ impl<I: Io> Shard<I> {
                 list.enter(&format!("lane.{name}."), |list| self.list_lane(list, lane));
             }
         });
+        for (place, port) in (0_u64..).zip(&self.ports) {
+            let number = place * u64::from(self.mesh.shards()) + u64::from(self.mesh.shard());
+            list.enter(&format!("port.{number}."), |list| list_port(list, port));
+        }
         for conn in links.told {
             list.enter(&format!("link.{}.", conn.number), |list| list_link(list, conn));
         }
@@ -204,6 +208,25 @@ fn list_link(list: &mut List<'_>, conn: &Conn) {
     list.drops(&conn.outbox.lost());
     let none = Histogram::default();
     list.histogram("residency_us", conn.residency.as_deref().unwrap_or(&none), false);
+}
+
+/// A serial port: what its line has seen since it was opened last.
+fn list_port(list: &mut List<'_>, port: &Port) {
+    list.text("url", &port.url());
+    list.number("opened", port.opened());
+    list.number("in_session", u64::from(port.in_session()));
+    let Some((counters, dropped)) = port.counters() else { return };
+    for (name, count) in [
+        ("frames_good", counters.good),
+        ("frames_bad", counters.bad),
+        ("frames_stray", counters.stray),
+        ("frames_dropped", counters.dropped),
+        ("frames_sent", counters.sent),
+        ("frames_repeated", counters.repeated),
+    ] {
+        list.number(name, u64::from(count));
+    }
+    list.number("without_lane", dropped);
 }
 
 /// Samples whose names begin with a selector.

@@ -3,7 +3,7 @@
 use laneway_proto::error::CloseCode;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{Shard, listener_of, watch_deadline};
+use super::{Shard, listener_of, port_of, watch_deadline};
 use crate::conn::Conn;
 use crate::conn::lasting::LinkState;
 use crate::counters::CloseReason;
@@ -16,6 +16,7 @@ impl<I: Io> Shard<I> {
         while let Some(key) = self.timers.poll(now) {
             match listener_of(key) {
                 Some(listener) => self.resume_accept(listener),
+                None if port_of(key).is_some() => self.tick_port(now, key),
                 None => self.tick_connection(now, key),
             }
         }

@@ -42,7 +42,8 @@ impl<I: Io> Shard<I> {
             self.begin_close(key, reason, None);
             return;
         }
-        if conn.receiving != Receiving::Off || self.drain.is_some() && !hears {
+        // What is on a line is received by its port.
+        if conn.line.is_some() || conn.receiving != Receiving::Off || self.drain.is_some() && !hears {
             return;
         }
         if self.short_until.is_some() {
@@ -120,6 +121,11 @@ impl<I: Io> Shard<I> {
             }
             let more = self.retry_held(key);
             self.ingest(key, 1);
+            let Some(conn) = self.conns.at_mut(key) else { continue };
+            if conn.line.is_some() {
+                // Its device may be allowed to send more.
+                self.mark_dirty(key);
+            }
             let Some(conn) = self.conns.at_mut(key) else { continue };
             if conn.inbox.pieces.is_empty() || conn.is_stopped() || conn.closing.is_some() {
                 self.receive_again(key);

@@ -298,6 +298,14 @@ impl Io for SimIo {
         world.strike(Operation::Configure).map_or(Ok(()), Err)
     }
 
+    fn open_tty(&mut self, _tty: &laneway_broker::tty::TtyOptions) -> io::Result<Socket> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn tty_unsent(&self, _socket: Socket) -> u32 {
+        0
+    }
+
     fn receive(&mut self, key: Key, socket: Socket, how: laneway_broker::io::Receive) {
         let this = self.shard;
         self.submit(|world, shard| {

@@ -7,11 +7,11 @@ use super::Source;
 
 /// The layers of the broker, lowest first. A module imports from the layers before its own.
 pub const LAYERS: &[&[&str]] = &[
-    &["slab", "counters", "descriptors", "histogram", "intern"],
+    &["slab", "counters", "descriptors", "histogram", "intern", "tty"],
     &["pool", "retained", "timers"],
     &["config", "io", "router"],
     &["access", "confirms", "inbox", "mesh", "outbox", "transport"],
-    &["conn"],
+    &["conn", "line"],
     &["shard"],
     &["metrics", "admin"],
     &["boot"],

@@ -11,6 +11,7 @@ mod hangup;
 mod send;
 pub mod setup;
 mod sockets;
+mod ttys;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -24,10 +25,13 @@ use self::buffers::BufferRing;
 use self::hangup::Hangups;
 use self::send::SendTable;
 use self::setup::{Features, SetupError};
+use self::sockets::borrow;
+use self::ttys::Ttys;
 use super::token::{self, Tag};
 use super::{Completion, Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket, SocketOptions, Wait};
 use crate::pool::{Piece, Pool, PoolShape};
 use crate::slab::Key;
+use crate::tty::TtyOptions;
 
 /// The way to wake one shard from anywhere in the process.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ pub struct UringIo {
     reaped: Vec<(u64, i32, u32)>,
     wake_armed: bool,
     hangups: Hangups,
+    ttys: Ttys,
 }
 
 struct Ring(IoUring);
@@ -112,6 +117,7 @@ impl UringIo {
             reaped: Vec::with_capacity(setup::COMPLETIONS as usize),
             wake_armed: false,
             hangups: Hangups::default(),
+            ttys: Ttys::default(),
         })
     }
 
@@ -279,7 +285,20 @@ impl Io for UringIo {
         sockets::configure(socket, options)
     }
 
+    fn open_tty(&mut self, tty: &TtyOptions) -> io::Result<Socket> {
+        self.ttys.open(tty)
+    }
+
+    fn tty_unsent(&self, socket: Socket) -> u32 {
+        ttys::unsent(socket)
+    }
+
     fn receive(&mut self, key: Key, socket: Socket, how: Receive) {
+        if self.ttys.has(socket) {
+            let read = opcode::ReadMulti::new(types::Fd(socket.0), 0, buffers::GROUP).build();
+            self.push(&read.user_data(token::pack(Tag::Receive, key)));
+            return;
+        }
         if self.hangups.watch(key, socket) {
             let poll = opcode::PollAdd::new(types::Fd(socket.0), libc::POLLRDHUP as u32).build();
             self.push(&poll.user_data(token::pack(Tag::Hangup, key)));
@@ -302,7 +321,7 @@ impl Io for UringIo {
     }
 
     fn send(&mut self, key: Key, socket: Socket, pieces: &[Piece]) {
-        let entry = self.sends.start(key, socket, pieces, &mut self.pool);
+        let entry = self.sends.start(key, socket, self.ttys.has(socket), pieces, &mut self.pool);
         self.push(&entry);
     }
 
@@ -311,6 +330,12 @@ impl Io for UringIo {
     }
 
     fn shutdown(&mut self, socket: Socket) {
+        if self.ttys.has(socket) {
+            let all = types::CancelBuilder::fd(types::Fd(socket.0)).all();
+            let cancel = opcode::AsyncCancel2::new(all).build();
+            self.push(&cancel.user_data(token::pack_slot(Tag::Ignore, 0)));
+            return;
+        }
         sockets::shutdown(socket);
     }
 
@@ -324,6 +349,7 @@ impl Io for UringIo {
     fn close(&mut self, socket: Socket) {
         // While it is polled, the kernel holds on to it: that has to end first.
         self.release(socket);
+        self.ttys.forget(socket);
         let close = opcode::Close::new(types::Fd(socket.0)).build();
         self.push(&close.user_data(token::pack_slot(Tag::Ignore, 0)));
     }

@@ -12,6 +12,9 @@ use crate::slab::Key;
 /// Stop on a closed peer without a signal; take everything unless the peer goes away.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
+/// Where a device is written that has no places.
+const NO_OFFSET: u64 = u64::MAX;
+
 /// One send. Boxed, so that the addresses the kernel was told stay where they are.
 struct Slot {
     key: Key,
@@ -36,8 +39,15 @@ impl std::fmt::Debug for SendTable {
 }
 
 impl SendTable {
-    /// Takes a reference on each piece's buffer and describes the send to the kernel.
-    pub(super) fn start(&mut self, key: Key, socket: Socket, pieces: &[Piece], pool: &mut Pool) -> squeue::Entry {
+    /// Takes a reference on each piece's buffer and describes the send to the kernel; a `tty` is written to.
+    pub(super) fn start(
+        &mut self,
+        key: Key,
+        socket: Socket,
+        tty: bool,
+        pieces: &[Piece],
+        pool: &mut Pool,
+    ) -> squeue::Entry {
         assert!(!pieces.is_empty() && pieces.len() <= SEND_PIECES_MAX, "a send has 1 to {SEND_PIECES_MAX} pieces");
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Box::new(Slot::empty()));
@@ -53,7 +63,10 @@ impl SendTable {
             slot.ranges[index] = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         }
         let descriptor = types::Fd(socket.0);
-        let entry = if let [piece] = pieces {
+        let entry = if tty {
+            let ranges = slot.ranges.as_ptr().cast();
+            opcode::Writev::new(descriptor, ranges, slot.count as u32).offset(NO_OFFSET).build()
+        } else if let [piece] = pieces {
             let bytes = pool.piece(*piece);
             opcode::Send::new(descriptor, bytes.as_ptr(), bytes.len() as u32).flags(FLAGS).build()
         } else {

@@ -20,7 +20,8 @@ fn systems_congestion_control() -> Option<&'static OsString> {
         .as_ref()
 }
 
-fn borrow(socket: &Socket) -> BorrowedFd<'_> {
+/// The descriptor, for a system call.
+pub(super) fn borrow(socket: &Socket) -> BorrowedFd<'_> {
     // SAFETY: a `Socket` names a descriptor that the shard owns and closes only through `Io::close`, after which it
     // forgets it; the borrow ends within the calling function.
     unsafe { BorrowedFd::borrow_raw(socket.0) }
