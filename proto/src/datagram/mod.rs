@@ -8,6 +8,7 @@
 //! | [`received`], [`rtt`], [`pace`] | which datagrams arrived, how long a round trip takes, how fast to send |
 //! | [`sent`], [`outbound`] | which datagrams are under way, and which frames are sent again |
 //! | [`session`] | one side of one session: handshake, what a datagram means, what the next one carries |
+//! | `stream` | a session for those who speak in a stream of frames (feature `control`) |
 //! | [`interest`], [`filter`] | what a broadcast is about, and who rejects it in the kernel |
 
 pub mod ack;
@@ -26,3 +27,5 @@ pub mod rtt;
 pub mod sent;
 pub mod session;
 pub mod signs;
+#[cfg(feature = "control")]
+pub mod stream;

@@ -164,6 +164,8 @@ impl Upper for Owner {
     fn lost(&mut self, lost: &RangeLost) {
         self.lost.push(*lost);
     }
+
+    fn outdated(&mut self, _header: &Header) {}
 }
 
 impl Source for Owner {

@@ -66,9 +66,9 @@ impl Dial {
         }
     }
 
-    /// Bytes of the shortest datagram that is tried.
-    pub const fn bytes_min() -> usize {
-        DATAGRAM_BYTES_MIN
+    /// Bytes of the longest datagram that is tried.
+    pub const fn bytes_max(&self) -> usize {
+        self.lengths[0]
     }
 
     /// Whether a HELLO of so many bytes, CTRL frame and all, can be said.

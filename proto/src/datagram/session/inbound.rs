@@ -189,6 +189,7 @@ impl<W: AsRef<[u64]> + AsMut<[u64]>, K: AsRef<[NewestSlot]> + AsMut<[NewestSlot]
                     upper.deliver(header, frame);
                 } else {
                     counters.outdated += 1;
+                    upper.outdated(header);
                 }
             }
             LaneKind::RU | LaneKind::RO => {

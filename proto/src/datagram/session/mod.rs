@@ -132,6 +132,8 @@ pub trait Upper {
     fn forget(&mut self, lane: u8, seq: u32);
     /// A message will not come.
     fn lost(&mut self, lost: &RangeLost);
+    /// A frame of a US lane that is older than one that was delivered, and is dropped.
+    fn outdated(&mut self, header: &Header);
 }
 
 /// Where frames come from that are to be sent. The owner keeps their bodies.

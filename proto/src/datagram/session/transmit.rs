@@ -242,11 +242,20 @@ where
             let header = header_of(&carried, lane, seq, Flags(0));
             filling.put([&header.encode(), source.body(carried.payload)]);
             filling.waited_for = true;
-            // A report is no data.
-            let counted = if carried.kind.is_data() { carried.frame_bytes() } else { 0 };
-            self.outbound.add_unreliable(lane, counted);
+            self.outbound.add_unreliable(lane, counted(&carried));
             source.take(lane, seq);
         }
+    }
+}
+
+/// Bytes that count for credit, as the owner counts: a report is no data, and a message in fragments has one header.
+const fn counted(carried: &Carried) -> u16 {
+    if !carried.kind.is_data() {
+        0
+    } else if carried.flags.has(Flags::FRAG) {
+        carried.body_bytes.saturating_sub(carried.flags.fixed_extension_bytes() as u16)
+    } else {
+        carried.frame_bytes()
     }
 }
 
