@@ -1,9 +1,9 @@
-//! Listen addresses: `tcp://host:port` and `unix:///path`, each with `?connections_max=N`.
+//! Listen addresses: `tcp://host:port`, `udp://host:port` and `unix:///path`, each with `?connections_max=N`.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// The port of Laneway's TCP listener unless a URL says otherwise.
+/// The port of Laneway's TCP and UDP listeners unless a URL says otherwise.
 pub const PORT_DEFAULT: u16 = 5263;
 
 /// Where a listener binds.
@@ -11,6 +11,13 @@ pub const PORT_DEFAULT: u16 = 5263;
 pub enum Place {
     /// A TCP address; the host may be a name.
     Tcp {
+        /// Host, without brackets.
+        host: String,
+        /// Port; 0 lets the system choose.
+        port: u16,
+    },
+    /// A UDP address; the host may be a name.
+    Udp {
         /// Host, without brackets.
         host: String,
         /// Port; 0 lets the system choose.
@@ -45,13 +52,20 @@ impl ListenUrl {
     pub fn parse(text: &str) -> Result<Self, String> {
         let (base, query) = text.split_once('?').map_or((text, None), |(base, query)| (base, Some(query)));
         let place = match base.split_once("://") {
-            Some(("tcp", rest)) => tcp(rest)?,
+            Some(("tcp", rest)) => {
+                let (host, port) = host_and_port(rest)?;
+                Place::Tcp { host, port }
+            }
+            Some(("udp", rest)) => {
+                let (host, port) = host_and_port(rest)?;
+                Place::Udp { host, port }
+            }
             Some(("unix", path)) if path.starts_with('/') => Place::Unix(PathBuf::from(path)),
             Some(("unix", _)) => {
                 return Err("a Unix socket needs an absolute path, as in unix:///run/laneway.sock".into());
             }
             Some((scheme, _)) => {
-                return Err(format!("'{scheme}' is not a transport of this version; use tcp:// or unix://"));
+                return Err(format!("'{scheme}' is not a transport of this version; use tcp://, udp:// or unix://"));
             }
             None => {
                 return Err("an address needs a scheme, as in tcp://127.0.0.1:5263 or unix:///run/laneway.sock".into());
@@ -72,7 +86,7 @@ impl ListenUrl {
     }
 }
 
-fn tcp(rest: &str) -> Result<Place, String> {
+fn host_and_port(rest: &str) -> Result<(String, u16), String> {
     let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
         let (host, tail) = bracketed.split_once(']').ok_or("an IPv6 address ends with ']', as in tcp://[::1]:5263")?;
         (host, tail.strip_prefix(':'))
@@ -85,7 +99,7 @@ fn tcp(rest: &str) -> Result<Place, String> {
     let port = port.map_or(Ok(PORT_DEFAULT), |port| {
         port.parse().map_err(|_| format!("'{port}' is not a port; use a number from 0 (any free one) to 65535"))
     })?;
-    Ok(Place::Tcp { host: host.into(), port })
+    Ok((host.into(), port))
 }
 
 impl fmt::Display for ListenUrl {
@@ -93,6 +107,8 @@ impl fmt::Display for ListenUrl {
         match &self.place {
             Place::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}")?,
             Place::Tcp { host, port } => write!(f, "tcp://{host}:{port}")?,
+            Place::Udp { host, port } if host.contains(':') => write!(f, "udp://[{host}]:{port}")?,
+            Place::Udp { host, port } => write!(f, "udp://{host}:{port}")?,
             Place::Unix(path) => write!(f, "unix://{}", path.display())?,
         }
         if self.connections_max > 0 { write!(f, "?connections_max={}", self.connections_max) } else { Ok(()) }
@@ -105,7 +121,13 @@ mod tests {
 
     #[test]
     fn urls_are_read_and_written_the_same() {
-        for text in ["tcp://127.0.0.1:5263", "tcp://[::1]:0", "unix:///run/x.sock", "tcp://h:1?connections_max=5"] {
+        for text in [
+            "tcp://127.0.0.1:5263",
+            "tcp://[::1]:0",
+            "unix:///run/x.sock",
+            "udp://[::1]:5263",
+            "tcp://h:1?connections_max=5",
+        ] {
             assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
         }
         assert_eq!(ListenUrl::parse("tcp://host").map(|url| url.to_string()).as_deref(), Ok("tcp://host:5263"));
@@ -115,7 +137,7 @@ mod tests {
     fn a_wrong_url_says_what_to_write_instead() {
         for (text, hint) in [
             ("127.0.0.1:5263", "needs a scheme"),
-            ("udp://x:1", "use tcp:// or unix://"),
+            ("http://x:1", "use tcp://, udp:// or unix://"),
             ("tcp://:5263", "host is missing"),
             ("tcp://a:b", "not a port"),
             ("unix://relative", "absolute path"),

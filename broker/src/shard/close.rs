@@ -83,8 +83,9 @@ impl<I: Io> Shard<I> {
         let Some(closing) = &mut conn.closing else { return };
         closing.until = now;
         closing.finished_sending = true;
-        let socket = conn.socket;
-        self.io.shutdown(socket);
+        if conn.datagrams.is_none() {
+            self.io.shutdown(conn.socket);
+        }
         self.progress_close(key);
     }
 
@@ -120,6 +121,16 @@ impl<I: Io> Shard<I> {
             self.mark_dirty(key);
             return;
         }
+        if let Some(link) = conn.datagrams.as_deref_mut() {
+            // The peer has all of it, or will not get it.
+            closing.finished_sending = true;
+            if link.stream.is_done() || closing.until <= now {
+                self.let_go(key);
+            } else {
+                self.list_link(key);
+            }
+            return;
+        }
         let socket = conn.socket;
         if !closing.finished_sending {
             closing.finished_sending = true;
@@ -142,7 +153,10 @@ impl<I: Io> Shard<I> {
         let pool = self.io.pool_mut();
         conn.inbox.clear(pool);
         conn.outbox.clear(pool);
-        self.io.close(conn.socket);
+        match conn.datagrams.as_deref() {
+            Some(link) => self.forget_link(link),
+            None => self.io.close(conn.socket),
+        }
         let reason = conn.closing.map_or(CloseReason::PeerLeft, |closing| closing.reason);
         note_link_over(&conn, reason, now, &mut self.log_budget, &mut self.counters);
         self.tell_left(conn.listener, conn.refused.is_some());

@@ -22,6 +22,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn tick_connection(&mut self, now: Instant, key: Key) {
+        self.tick_link(now, key);
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.timer_at = None;
         if conn.is_stopped() {
@@ -86,7 +87,8 @@ impl<I: Io> Shard<I> {
         // The same of what it is told.
         let confirm = confirm_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
         let count = count_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
-        let more = [confirm, count, away_until(conn), watch_deadline(conn)];
+        let link = conn.datagrams.as_ref().and_then(|link| link.poll_timeout());
+        let more = [confirm, count, away_until(conn), watch_deadline(conn), link];
         let Some(earliest) = deadlines.into_iter().chain(more).flatten().min() else { return };
         if conn.timer_at.is_none_or(|set| earliest < set) {
             conn.timer_at = Some(earliest);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use laneway_broker::io::{
@@ -270,6 +271,10 @@ impl Io for SimIo {
             }
         });
     }
+
+    fn receive_datagrams(&mut self, _listener: ListenerId) {}
+
+    fn send_datagram(&mut self, _listener: ListenerId, _to: SocketAddr, _piece: Piece) {}
 
     fn close_listener(&mut self, listener: ListenerId) {
         self.submit(|world, shard| {

@@ -122,8 +122,9 @@ impl System {
                 mesh,
                 intern: Arc::clone(&intern),
                 settings: Arc::clone(&settings),
-                identity: Identity { node_id: [1; 16], epoch: seed },
+                identity: Identity { node_id: [1; 16], epoch: seed, secret: seed },
                 listeners: if id == 0 { vec![0] } else { Vec::new() },
+                datagrams: Vec::new(),
             });
             shard.start();
             world.borrow_mut().wake_soon(Actor::Shard(id));

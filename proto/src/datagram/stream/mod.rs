@@ -183,9 +183,19 @@ impl Stream {
         self.session.as_ref().map(|session| session.counters())
     }
 
+    /// Its owner gives it up.
+    pub fn give_up(&mut self, end: End) {
+        self.end.get_or_insert(end);
+    }
+
     /// Whether the session is open.
     pub const fn is_open(&self) -> bool {
         self.session.is_some()
+    }
+
+    /// Whether a datagram of the session has arrived: its peer is where it says.
+    pub fn is_proven(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_proven())
     }
 
     /// Whether more should be offered.
