@@ -25,7 +25,9 @@ use crate::slab::Key;
 const UNPROVEN_MAX: usize = 16;
 /// Pause after there was no buffer for a datagram.
 pub(super) const DATAGRAM_PAUSE: Duration = Duration::from_millis(1);
-/// Bytes in one buffer from which on another datagram does not begin.
+/// Pause of a session that is due and can do nothing.
+const DUE_AGAIN: Duration = Duration::from_micros(500);
+/// Sessions have no socket of their own.
 const NO_SOCKET: Socket = Socket(-1);
 
 /// A client's attempt, as long as its session lives: its address, its own session and its epoch.
@@ -344,6 +346,10 @@ impl<I: Io> Shard<I> {
             }
             self.pump_link(key, &mut out);
             self.arm_timer(key);
+            let link = self.conns.at(key).and_then(|conn| conn.datagrams.as_ref());
+            if link.is_some_and(|link| link.poll_timeout().is_some_and(|at| at <= self.now())) {
+                self.timers.set(self.now() + DUE_AGAIN, key);
+            }
         }
         out.clear();
         self.datagrams.out = out;

@@ -87,7 +87,8 @@ impl<I: Io> Shard<I> {
         // The same of what it is told.
         let confirm = confirm_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
         let count = count_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
-        let link = conn.datagrams.as_ref().and_then(|link| link.poll_timeout());
+        // What is due of a session over UDP is done when it is pumped.
+        let link = conn.datagrams.as_ref().and_then(|link| link.poll_timeout()).filter(|&at| at > now);
         let more = [confirm, count, away_until(conn), watch_deadline(conn), link];
         let Some(earliest) = deadlines.into_iter().chain(more).flatten().min() else { return };
         if conn.timer_at.is_none_or(|set| earliest < set) {
