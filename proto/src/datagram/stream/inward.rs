@@ -40,8 +40,7 @@ pub(super) struct Inward {
     extra: [u64; LANES_MAX],
     /// Lanes (a bit each) of which `extra` has grown.
     regranted: u16,
-    /// PONGs, by what they answer.
-    pub(super) pongs: Vec<(u64, Vec<u8>)>,
+    pub(super) pongs: Vec<Pong>,
     /// Messages of US lanes that are whole, until it is known whether they are the newest.
     newest: Vec<Whole>,
     pub(super) fault: bool,
@@ -182,11 +181,8 @@ impl Inward {
                 }
             }
             Kind::PONG => {
-                if let Ok(Pong { t0, .. }) = Pong::decode(body) {
-                    if t0 & OWN_PING == 0 {
-                        self.pongs.push((t0, frame.to_vec()));
-                    }
-                }
+                let pong = Pong::decode(body).ok();
+                self.pongs.extend(pong.filter(|pong| pong.t0 & OWN_PING == 0));
             }
             // Messages are counted in the order of the stream, so there is no number.
             _ => {

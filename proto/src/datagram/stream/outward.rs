@@ -9,7 +9,7 @@ use super::cut;
 use super::inward::Inward;
 use crate::frame::count::{self, COUNT_FRAME_BYTES_MAX};
 use crate::frame::credit::LaneTotal;
-use crate::frame::ping::Ping;
+use crate::frame::ping::{Ping, Pong};
 use crate::header::{Flags, Header, Kind};
 use crate::lane::table::LaneTable;
 use crate::limits::{HEADER_BYTES, LANES_MAX};
@@ -57,7 +57,9 @@ pub(super) struct Outward {
     /// Frames that came before the session was open.
     early: Vec<u8>,
     asking: VecDeque<Asking>,
-    /// The PING that waits for its PONG, and when it goes again.
+    /// PINGs whose turn has come and that wait for a PONG; the last one goes out and stands for all.
+    unanswered: VecDeque<u64>,
+    /// That one, and when it goes again.
     asked: Option<(u64, Instant)>,
     ping_due: bool,
     pongs: VecDeque<Vec<u8>>,
@@ -82,6 +84,7 @@ impl Outward {
             room: 0,
             early: Vec::new(),
             asking: VecDeque::new(),
+            unanswered: VecDeque::new(),
             asked: None,
             ping_due: false,
             pongs: VecDeque::new(),
@@ -221,10 +224,13 @@ impl Outward {
 
     /// Passes on the PONGs that arrived, each once.
     pub(super) fn on_pongs(&mut self, inward: &mut Inward) {
-        for (t0, frame) in core::mem::take(&mut inward.pongs) {
-            if self.asked.is_some_and(|(asked, _)| asked == t0) {
+        for pong in core::mem::take(&mut inward.pongs) {
+            let Some(place) = self.unanswered.iter().position(|&t0| t0 == pong.t0) else { continue };
+            for t0 in self.unanswered.drain(..=place) {
+                inward.up.extend_from_slice(&Pong { t0, ..pong }.encode());
+            }
+            if self.unanswered.is_empty() {
                 self.asked = None;
-                inward.up.extend_from_slice(&frame);
             }
         }
     }
@@ -232,10 +238,10 @@ impl Outward {
     /// A datagram is about to be filled: a PING whose turn has come goes with it.
     pub(super) fn prepare(&mut self, now: Instant, round_trip: Duration) {
         let pause = Duration(round_trip.0 * PING_AGAIN_ROUND_TRIPS).max(PING_AGAIN_MIN);
-        let Self { asking, done, asked, .. } = self;
-        // The newest stands for all before it.
+        let Self { asking, done, unanswered, asked, .. } = self;
         while asking.front().is_some_and(|first| (0..LANES_MAX).all(|lane| done[lane] >= first.behind[lane])) {
             if let Some(Asking { t0, .. }) = asking.pop_front() {
+                unanswered.push_back(t0);
                 *asked = Some((t0, now));
             }
         }
