@@ -23,7 +23,9 @@ fn knows(rule: &Rule, address: &PeerAddress, node_id: &[u8]) -> bool {
     match (rule, address) {
         (Rule::Node(id), _) => node_id == id,
         (Rule::Uid(uid), PeerAddress::Unix { uid: peer, .. }) => uid == peer,
-        (Rule::Cidr { network, bits }, PeerAddress::Tcp(peer)) => contains(*network, *bits, peer.ip()),
+        (Rule::Cidr { network, bits }, PeerAddress::Tcp(peer) | PeerAddress::Udp(peer)) => {
+            contains(*network, *bits, peer.ip())
+        }
         (Rule::Uid(_) | Rule::Cidr { .. }, _) => false,
     }
 }

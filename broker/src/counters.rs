@@ -140,6 +140,12 @@ pub struct Counters {
     pub sends_short: u64,
     /// Completions of connections that no longer exist.
     pub completions_stale: u64,
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Datagrams received that changed nothing: of no session, of another start of their sender, repeated, or damaged.
+    pub datagrams_stray: u64,
     /// Doorbells rung at sleeping shards.
     pub doorbells: u64,
     /// Log lines left out because too many came within a second.
@@ -185,7 +191,7 @@ impl Counters {
     }
 
     /// Everything that is one number for the whole shard, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 42] {
+    pub const fn named(&self) -> [(&'static str, u64); 45] {
         named!(self; besides closed messages_in messages_out dropped;
             accepted refused_at_once accept_paused options_refused welcomed rejected
             sessions_parked sessions_resumed sessions_expired sessions_evicted resumes_refused frames_resent
@@ -193,7 +199,7 @@ impl Counters {
             sends bytes_out runs_shared runs_copied runs_crossed runs_unrouted
             retained_refused retained_expired retained_replayed frames_rejected control_malformed frames_split
             paused_by_outbox paused_by_mesh lane_waits credit_waits count_waits no_buffers sends_short completions_stale
-            doorbells logs_suppressed
+            datagrams_in datagrams_out datagrams_stray doorbells logs_suppressed
         )
     }
 

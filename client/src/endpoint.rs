@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The TCP port of a URL that names none.
+/// The TCP or UDP port of a URL that names none.
 pub const TCP_PORT_DEFAULT: u16 = 5263;
 
 /// A broker's address.
@@ -25,6 +25,13 @@ pub enum Endpoint {
         /// Port, not 0.
         port: u16,
     },
+    /// `udp://host:port`, in the same form.
+    Udp {
+        /// Name or address, without brackets.
+        host: String,
+        /// Port, not 0.
+        port: u16,
+    },
     /// `unix:///path/to/socket`.
     Unix(PathBuf),
 }
@@ -37,7 +44,7 @@ pub enum UrlError {
     NoScheme(String),
     /// A scheme that this version does not speak; holds it.
     Scheme(String),
-    /// No host after `tcp://`.
+    /// No host after `tcp://` or `udp://`.
     NoHost,
     /// The port is no number from 1 to 65535; holds it.
     Port(String),
@@ -52,9 +59,14 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoScheme(text) => write!(f, "'{text}' has no scheme; write tcp://HOST:PORT or unix:///PATH"),
+            Self::NoScheme(text) => {
+                write!(f, "'{text}' has no scheme; write tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH")
+            }
             Self::Scheme(scheme) => {
-                write!(f, "the scheme '{scheme}' is not supported; use tcp://HOST:PORT or unix:///PATH")
+                write!(
+                    f,
+                    "the scheme '{scheme}' is not supported; use tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH"
+                )
             }
             Self::NoHost => f.write_str("no host; write tcp://HOST:PORT, as in tcp://127.0.0.1:5263"),
             Self::Port(port) => write!(f, "'{port}' is no port; use a number from 1 to 65535"),
@@ -77,7 +89,8 @@ impl FromStr for Endpoint {
             return Err(UrlError::NoScheme(url.into()));
         };
         match scheme {
-            "tcp" => tcp(rest),
+            "tcp" => host_and_port(rest).map(|(host, port)| Self::Tcp { host, port }),
+            "udp" => host_and_port(rest).map(|(host, port)| Self::Udp { host, port }),
             "unix" if !cfg!(unix) => Err(UrlError::NoUnix),
             "unix" if rest.len() > 1 && rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
             "unix" => Err(UrlError::Path(rest.into())),
@@ -86,7 +99,7 @@ impl FromStr for Endpoint {
     }
 }
 
-fn tcp(rest: &str) -> Result<Endpoint, UrlError> {
+fn host_and_port(rest: &str) -> Result<(String, u16), UrlError> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if let Some(at) = rest.find(['/', '?', '#']) {
         return Err(UrlError::Extra(rest[at..].into()));
@@ -109,7 +122,7 @@ fn tcp(rest: &str) -> Result<Endpoint, UrlError> {
         None => TCP_PORT_DEFAULT,
         Some(text) => text.parse().ok().filter(|&port| port != 0).ok_or_else(|| UrlError::Port(text.into()))?,
     };
-    Ok(Endpoint::Tcp { host: host.into(), port })
+    Ok((host.into(), port))
 }
 
 impl fmt::Display for Endpoint {
@@ -117,6 +130,8 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Udp { host, port } if host.contains(':') => write!(f, "udp://[{host}]:{port}"),
+            Self::Udp { host, port } => write!(f, "udp://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -136,6 +151,8 @@ mod tests {
         assert_eq!(parsed("tcp://lab/"), Ok("tcp://lab:5263".into()));
         assert_eq!(parsed("tcp://[::1]:9"), Ok("tcp://[::1]:9".into()));
         assert_eq!(parsed("tcp://[::1]"), Ok("tcp://[::1]:5263".into()));
+        assert_eq!(parsed("udp://lab"), Ok("udp://lab:5263".into()));
+        assert_eq!(parsed("udp://[::1]:9"), Ok("udp://[::1]:9".into()));
         #[cfg(unix)]
         assert_eq!(parsed("unix:///run/laneway.sock"), Ok("unix:///run/laneway.sock".into()));
     }

@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Transport {
     /// TCP.
     Tcp,
+    /// UDP.
+    Udp,
     /// A Unix stream socket.
     Unix,
     /// A stream that the caller brought.
@@ -20,6 +22,7 @@ impl Transport {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
             Self::Unix => "unix",
             Self::Other => "other",
         }

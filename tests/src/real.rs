@@ -4,11 +4,13 @@ pub mod binaries;
 pub mod frames;
 pub mod group;
 pub mod link;
+pub mod lossy;
 pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod witness;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -66,6 +68,7 @@ pub struct Launch {
     config: String,
     listen: Vec<String>,
     also: Vec<String>,
+    udp: bool,
     log: &'static str,
     under: Vec<String>,
 }
@@ -79,6 +82,7 @@ impl Launch {
             config: String::new(),
             listen: Vec::new(),
             also: Vec::new(),
+            udp: false,
             log: "info",
             under: Vec::new(),
         }
@@ -114,6 +118,13 @@ impl Launch {
         self
     }
 
+    /// It has a UDP endpoint, too.
+    #[must_use]
+    pub const fn udp(mut self) -> Self {
+        self.udp = true;
+        self
+    }
+
     /// What it logs.
     #[must_use]
     pub const fn log(mut self, level: &'static str) -> Self {
@@ -140,7 +151,7 @@ impl Launch {
         let config = scratch.file("lanewayd.toml", head + &self.top + &self.config);
         let unix = scratch.path("sock");
         let options = |place: usize| self.listen.get(place).map_or("", String::as_str);
-        let command = |port: u16| {
+        let command = |port: u16, udp: u16| {
             let mut command = command_under(&self.under, binaries::lanewayd());
             command.arg("--config").arg(&config);
             command.args(["--listen", &format!("tcp://127.0.0.1:{port}{}", options(0))]);
@@ -148,17 +159,20 @@ impl Launch {
             for url in &self.also {
                 command.args(["--listen", url]);
             }
+            if self.udp {
+                command.args(["--listen", &format!("udp://127.0.0.1:{udp}")]);
+            }
             command.args(["--shards", &self.shards.to_string(), "--log", self.log]);
             command
         };
-        let again = |place: &Place| command(place.port());
-        let command = command(0);
-        let mut process = Process::spawn("lanewayd", command);
+        let first = command(0, 0);
+        let mut process = Process::spawn("lanewayd", first);
         let out = process.wait_for_stdout("ready\n");
         let tcp = out.lines().find_map(tcp_address).expect("a line 'listening tcp://...'");
         let descriptors_idle = descriptors(process.pid());
-        let again = again(&tcp);
-        RealBroker { process, again, tcp, unix: Place::Unix(unix), scratch, descriptors_idle }
+        let udp = out.lines().find_map(|line| line.strip_prefix("listening udp://")?.parse::<SocketAddr>().ok());
+        let again = command(tcp.port(), udp.map_or(0, |udp| udp.port()));
+        RealBroker { process, again, udp, tcp, unix: Place::Unix(unix), scratch, descriptors_idle }
     }
 }
 
@@ -186,6 +200,7 @@ pub struct RealBroker {
     process: Process,
     /// Starts it at the same places.
     again: Command,
+    udp: Option<SocketAddr>,
     tcp: Place,
     unix: Place,
     scratch: Scratch,
@@ -201,6 +216,14 @@ impl RealBroker {
     /// Its TCP endpoint.
     pub const fn tcp(&self) -> &Place {
         &self.tcp
+    }
+
+    /// Its UDP endpoint.
+    ///
+    /// # Panics
+    /// If it was started without one.
+    pub fn udp(&self) -> SocketAddr {
+        self.udp.expect("it was started with a UDP endpoint")
     }
 
     /// Its Unix socket.

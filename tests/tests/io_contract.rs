@@ -6,7 +6,7 @@ use laneway_broker::slab::Key;
 use laneway_proto::time::{Duration, Instant};
 use laneway_tests::contract::kernel::KernelDoors;
 use laneway_tests::contract::simulated::SimulatedDoors;
-use laneway_tests::contract::{Doors, FarRead, LISTENER, pattern, resumes};
+use laneway_tests::contract::{DATAGRAMS, Doors, FarRead, LISTENER, pattern, resumes};
 
 /// Seeds each promise is checked with.
 const SEEDS: u64 = 25;
@@ -58,6 +58,7 @@ promises![
     a_doorbell_ends_another_shards_wait,
     a_closed_listener_accepts_no_more,
     a_peer_has_an_address,
+    datagrams_arrive_whole_from_who_sent_them_and_answers_go_there,
 ];
 
 /// The received bytes of connection `slot`, released; and how its receive ended, if it did.
@@ -79,6 +80,8 @@ fn take<D: Doors>(door: &mut D, completions: &[Completion], slot: u32, bytes: &m
             | Completion::Received { .. }
             | Completion::ReceiveEnded { .. }
             | Completion::Sent { .. }
+            | Completion::Datagram { .. }
+            | Completion::DatagramsEnded { .. }
             | Completion::Doorbell => {}
         }
     }
@@ -92,6 +95,8 @@ fn sent(completions: &[Completion]) -> Vec<Result<u32, laneway_broker::io::Errno
         | Completion::AcceptEnded { .. }
         | Completion::Received { .. }
         | Completion::ReceiveEnded { .. }
+        | Completion::Datagram { .. }
+        | Completion::DatagramsEnded { .. }
         | Completion::Doorbell => None,
     });
     results.collect()
@@ -566,4 +571,33 @@ fn a_closed_listener_accepts_no_more<D: Doors>(mut door: D) {
 fn a_peer_has_an_address<D: Doors>(mut door: D) {
     let connection = door.connect(1);
     assert_ne!(door.io(0).peer(connection.socket), PeerAddress::Unknown);
+}
+
+fn datagrams_arrive_whole_from_who_sent_them_and_answers_go_there<D: Doors>(mut door: D) {
+    door.io(0).receive_datagrams(DATAGRAMS);
+    let said: Vec<Vec<u8>> = [1, 2, 100, 1_472, 200].iter().map(|&bytes| pattern(bytes)).collect();
+    for bytes in &said {
+        door.say(bytes);
+        let mut heard = None;
+        door.turn_until("a datagram arrives", |door, completions| {
+            for completion in completions {
+                if let Completion::Datagram { listener, from, buf, start, len } = *completion {
+                    assert_eq!((listener, heard.as_ref()), (DATAGRAMS, None), "it arrives once");
+                    heard = Some(door.io(0).pool().piece(Piece { buf, start, len }).to_vec());
+                    door.io(0).send_datagram(DATAGRAMS, from, Piece { buf, start, len });
+                    door.io(0).pool_mut().release(buf);
+                }
+            }
+            heard.is_some()
+        });
+        let kept = bytes.len().min(door.datagram_bytes_max());
+        assert!(heard.as_deref() == Some(&bytes[..kept]), "{} bytes", bytes.len());
+        let mut answer = None;
+        door.turn_until("the answer is there", |door, _| {
+            answer = answer.take().or_else(|| door.hear());
+            answer.is_some()
+        });
+        assert!(answer.as_deref() == Some(&bytes[..kept]), "{} bytes", bytes.len());
+    }
+    assert_eq!(door.io(0).pool().held(), 0, "every buffer came back");
 }

@@ -186,7 +186,7 @@ impl<D: Distribute> Relay<D> {
                 self.close_if_quiet(key);
             }
             Completion::Sent { key, result } => self.on_sent(key, result.ok()),
-            Completion::Doorbell => {}
+            Completion::Doorbell | Completion::Datagram { .. } | Completion::DatagramsEnded { .. } => {}
         }
         Ok(())
     }

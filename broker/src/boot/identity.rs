@@ -16,11 +16,12 @@ const FILE_NAME: &str = "node_id";
 /// The identity from the settings, else from the state directory, else a new one that is kept there.
 pub fn load(settings: &Settings) -> Result<Identity, BootError> {
     let epoch = u64::from_ne_bytes(random()?);
+    let secret = u64::from_ne_bytes(random()?);
     if let Some(node_id) = settings.node_id {
-        return Ok(Identity { node_id, epoch });
+        return Ok(Identity { node_id, epoch, secret });
     }
     let Some(dir) = settings.state_dir.clone().or_else(default_dir) else {
-        return Ok(Identity { node_id: random()?, epoch });
+        return Ok(Identity { node_id: random()?, epoch, secret });
     };
     let file = dir.join(FILE_NAME);
     match std::fs::read_to_string(&file) {
@@ -29,7 +30,7 @@ pub fn load(settings: &Settings) -> Result<Identity, BootError> {
                 let file = file.display();
                 BootError::new(format!("{file} does not hold a node id of 32 hexadecimal digits; delete it"))
             })?;
-            return Ok(Identity { node_id, epoch });
+            return Ok(Identity { node_id, epoch, secret });
         }
         // It may be there: the broker does not become somebody else because it could not look.
         Err(error) if descriptors::remedy(&error).is_some() => {
@@ -45,7 +46,7 @@ pub fn load(settings: &Settings) -> Result<Identity, BootError> {
             "the node id could not be kept and will change at the next start; set node_id or state_dir"
         );
     }
-    Ok(Identity { node_id, epoch })
+    Ok(Identity { node_id, epoch, secret })
 }
 
 fn keep(dir: &Path, file: &Path, node_id: &[u8; NODE_ID_BYTES]) -> std::io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs as _};
+use std::net::{TcpListener, ToSocketAddrs as _, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,6 +19,8 @@ use crate::descriptors;
 /// A congestion control that is in every kernel, that everybody may ask for, and that does not pace. The listener has it,
 /// for its connections to have it from their first moment: what another has begun to pace, it would go on pacing.
 pub const UNPACED: &str = "reno";
+/// Bytes that a socket for datagrams should hold; the system may allow less.
+const DATAGRAM_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Times an address in use is tried again.
 const REBINDS_MAX: u32 = 25;
 /// Pause before it is.
@@ -53,8 +55,8 @@ fn bind(url: &ListenUrl, settings: &Settings) -> Result<Endpoint, BootError> {
     let mut url = url.clone();
     let socket = match &mut url.place {
         Place::Tcp { host, port } => {
-            let listener = patiently(|| bind_tcp(host, *port)).map_err(|error| explain_tcp(&url, &error))?;
-            let bound = listener.local_addr().map_err(|error| explain_tcp(&url, &error))?.port();
+            let listener = patiently(|| bind_tcp(host, *port)).map_err(|error| explain_ip(&url, &error))?;
+            let bound = listener.local_addr().map_err(|error| explain_ip(&url, &error))?.port();
             if let Place::Tcp { port, .. } = &mut url.place {
                 *port = bound;
             }
@@ -63,6 +65,16 @@ fn bind(url: &ListenUrl, settings: &Settings) -> Result<Endpoint, BootError> {
                 let _ = setsockopt(&listener, sockopt::TcpCongestion, &OsString::from(UNPACED));
             }
             OwnedFd::from(listener)
+        }
+        Place::Udp { host, port } => {
+            let socket = patiently(|| bind_udp(host, *port)).map_err(|error| explain_ip(&url, &error))?;
+            let bound = socket.local_addr().map_err(|error| explain_ip(&url, &error))?.port();
+            if let Place::Udp { port, .. } = &mut url.place {
+                *port = bound;
+            }
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &DATAGRAM_BUFFER_BYTES);
+            let _ = setsockopt(&socket, sockopt::SndBuf, &DATAGRAM_BUFFER_BYTES);
+            return Ok(Endpoint { url, socket: Some(OwnedFd::from(socket)) });
         }
         Place::Unix(path) => {
             let path = path.clone();
@@ -96,6 +108,11 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
     TcpListener::bind(addresses.as_slice())
 }
 
+fn bind_udp(host: &str, port: u16) -> io::Result<UdpSocket> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    UdpSocket::bind(addresses.as_slice())
+}
+
 /// A socket file that nobody listens on any more is replaced.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
@@ -112,15 +129,19 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
-fn explain_tcp(url: &ListenUrl, error: &io::Error) -> BootError {
-    let Place::Tcp { host, port } = &url.place else { return BootError::new(error.to_string()) };
+fn explain_ip(url: &ListenUrl, error: &io::Error) -> BootError {
+    let (host, port, scheme, sockets) = match &url.place {
+        Place::Tcp { host, port } => (host, port, "tcp", "-ltnp"),
+        Place::Udp { host, port } => (host, port, "udp", "-lunp"),
+        Place::Unix(_) => return BootError::new(error.to_string()),
+    };
     if let Some(remedy) = descriptors::remedy_if_out(error) {
         return BootError::new(format!("cannot listen on {url}: {error}; {remedy}"));
     }
     let remedy = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => format!(
-            "another process, perhaps another lanewayd, holds the port. See which with: ss -ltnp 'sport = :{port}'. Stop \
-             it, or choose another port with --listen tcp://{host}:PORT"
+            "another process, perhaps another lanewayd, holds the port. See which with: ss {sockets} 'sport = :{port}'. Stop \
+             it, or choose another port with --listen {scheme}://{host}:PORT"
         ),
         Some(libc::EACCES) => "ports below 1024 need a privilege; choose a higher one with --listen".to_owned(),
         Some(libc::EADDRNOTAVAIL) => {

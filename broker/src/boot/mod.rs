@@ -12,12 +12,13 @@ use std::thread::JoinHandle;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::config::url::Place;
 use crate::config::{SHARDS_MAX, Settings};
 use crate::counters::{CloseReason, Counters};
 use crate::descriptors;
 use crate::intern::Intern;
-use crate::io::Wait;
 use crate::io::uring::{Doorbell, UringIo, UringParts};
+use crate::io::{ListenerId, Wait};
 use crate::mesh;
 use crate::shard::{Identity, Shard, ShardParts, Status};
 
@@ -111,9 +112,13 @@ impl Broker {
         for (id, mesh) in (0..count).zip(mesh::wire(count, settings.pools.mesh_chunks_max)) {
             let mut listeners = Vec::new();
             let mut bounds = Vec::new();
+            let mut datagrams = Vec::new();
             if id == 0 {
                 for endpoint in &mut self.endpoints {
                     if let Some(socket) = endpoint.socket.take() {
+                        if matches!(endpoint.url.place, Place::Udp { .. }) {
+                            datagrams.push(ListenerId(bounds.len() as u16));
+                        }
                         bounds.push(endpoint.url.connections_max);
                         listeners.push(socket);
                     }
@@ -139,7 +144,8 @@ impl Broker {
                     }
                 };
                 tracing::debug!(shard = id, features = ?io.features(), "ring open");
-                let mut shard = Shard::new(ShardParts { io, mesh, intern, settings, identity, listeners: bounds });
+                let parts = ShardParts { io, mesh, intern, settings, identity, listeners: bounds, datagrams };
+                let mut shard = Shard::new(parts);
                 shard.start();
                 let _ = report.send(Ok(()));
                 run(shard, &stopper)

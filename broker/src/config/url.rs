@@ -1,11 +1,12 @@
-//! Listen addresses: `tcp://host:port` and `unix:///path`, each with `?connections_max=N`, and serial ports.
+//! Listen addresses: `tcp://host:port`, `udp://host:port` and `unix:///path`, each with `?connections_max=N`, and serial
+//! ports.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::tty::TtyOptions;
 
-/// The port of Laneway's TCP listener unless a URL says otherwise.
+/// The port of Laneway's TCP and UDP listeners unless a URL says otherwise.
 pub const PORT_DEFAULT: u16 = 5263;
 
 /// Where a listener binds.
@@ -13,6 +14,13 @@ pub const PORT_DEFAULT: u16 = 5263;
 pub enum Place {
     /// A TCP address; the host may be a name.
     Tcp {
+        /// Host, without brackets.
+        host: String,
+        /// Port; 0 lets the system choose.
+        port: u16,
+    },
+    /// A UDP address; the host may be a name.
+    Udp {
         /// Host, without brackets.
         host: String,
         /// Port; 0 lets the system choose.
@@ -49,7 +57,14 @@ impl ListenUrl {
     pub fn parse(text: &str) -> Result<Self, String> {
         let (base, query) = text.split_once('?').map_or((text, None), |(base, query)| (base, Some(query)));
         let place = match base.split_once("://") {
-            Some(("tcp", rest)) => tcp(rest)?,
+            Some(("tcp", rest)) => {
+                let (host, port) = host_and_port(rest)?;
+                Place::Tcp { host, port }
+            }
+            Some(("udp", rest)) => {
+                let (host, port) = host_and_port(rest)?;
+                Place::Udp { host, port }
+            }
             Some(("unix", path)) if path.starts_with('/') => Place::Unix(PathBuf::from(path)),
             Some(("unix", _)) => {
                 return Err("a Unix socket needs an absolute path, as in unix:///run/laneway.sock".into());
@@ -58,7 +73,9 @@ impl ListenUrl {
                 return Ok(Self { place: Place::Serial(TtyOptions::parse(path, query)?), connections_max: 0 });
             }
             Some((scheme, _)) => {
-                return Err(format!("'{scheme}' is not a transport of this version; use tcp://, unix:// or serial://"));
+                return Err(format!(
+                    "'{scheme}' is not a transport of this version; use tcp://, udp://, unix:// or serial://"
+                ));
             }
             None => {
                 return Err("an address needs a scheme, as in tcp://127.0.0.1:5263 or unix:///run/laneway.sock".into());
@@ -79,7 +96,7 @@ impl ListenUrl {
     }
 }
 
-fn tcp(rest: &str) -> Result<Place, String> {
+fn host_and_port(rest: &str) -> Result<(String, u16), String> {
     let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
         let (host, tail) = bracketed.split_once(']').ok_or("an IPv6 address ends with ']', as in tcp://[::1]:5263")?;
         (host, tail.strip_prefix(':'))
@@ -92,7 +109,7 @@ fn tcp(rest: &str) -> Result<Place, String> {
     let port = port.map_or(Ok(PORT_DEFAULT), |port| {
         port.parse().map_err(|_| format!("'{port}' is not a port; use a number from 0 (any free one) to 65535"))
     })?;
-    Ok(Place::Tcp { host: host.into(), port })
+    Ok((host.into(), port))
 }
 
 impl fmt::Display for ListenUrl {
@@ -100,6 +117,8 @@ impl fmt::Display for ListenUrl {
         match &self.place {
             Place::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}")?,
             Place::Tcp { host, port } => write!(f, "tcp://{host}:{port}")?,
+            Place::Udp { host, port } if host.contains(':') => write!(f, "udp://[{host}]:{port}")?,
+            Place::Udp { host, port } => write!(f, "udp://{host}:{port}")?,
             Place::Unix(path) => write!(f, "unix://{}", path.display())?,
             Place::Serial(tty) => return write!(f, "{tty}"),
         }
@@ -117,6 +136,7 @@ mod tests {
             "tcp://127.0.0.1:5263",
             "tcp://[::1]:0",
             "unix:///run/x.sock",
+            "udp://[::1]:5263",
             "tcp://h:1?connections_max=5",
             "serial:///dev/ttyACM0?baud=921600",
             "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
@@ -136,7 +156,7 @@ mod tests {
     fn a_wrong_url_says_what_to_write_instead() {
         for (text, hint) in [
             ("127.0.0.1:5263", "needs a scheme"),
-            ("udp://x:1", "use tcp://, unix:// or serial://"),
+            ("http://x:1", "use tcp://, udp://, unix:// or serial://"),
             ("tcp://:5263", "host is missing"),
             ("tcp://a:b", "not a port"),
             ("unix://relative", "absolute path"),

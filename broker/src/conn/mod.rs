@@ -1,6 +1,7 @@
 //! One peer: its socket, its session, what waits on both sides, and how far it is on its way out.
 
 pub mod about;
+pub mod datagrams;
 pub mod lasting;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ use laneway_proto::session::{Session, State};
 use laneway_proto::time::Instant;
 
 use self::about::About;
+use self::datagrams::DatagramLink;
 use self::lasting::{Lasting, LinkState};
 use crate::confirms::Confirms;
 use crate::counters::CloseReason;
@@ -123,6 +125,8 @@ pub struct Conn {
     pub about: Option<Box<About>>,
     /// When bytes of it arrived last.
     pub heard: Instant,
+    /// Its session over UDP, if that is what it has.
+    pub datagrams: Option<Box<DatagramLink>>,
     /// Its HELLO, which asks for a session: the connection goes there once nothing of it is in flight.
     pub moving: Option<Box<Hello>>,
     /// Topics it publishes to.
@@ -167,7 +171,7 @@ pub struct Conn {
     pub node_id: [u8; NODE_ID_BYTES],
 }
 
-const _: () = assert!(size_of::<Conn>() <= 640, "ten thousand idle connections stay small");
+const _: () = assert!(size_of::<Conn>() <= 656, "ten thousand idle connections stay small");
 
 impl Conn {
     /// A peer that has just connected.
@@ -186,6 +190,7 @@ impl Conn {
             lasting: None,
             about: None,
             heard: now,
+            datagrams: None,
             moving: None,
             topics: TopicMap::default(),
             told: HashSet::new(),
@@ -259,6 +264,7 @@ impl Conn {
     pub fn name(&self) -> String {
         match &self.address {
             PeerAddress::Tcp(address) => address.to_string(),
+            PeerAddress::Udp(address) => format!("udp {address}"),
             PeerAddress::Unix { uid, pid } => format!("uid {uid}, process {pid}"),
             PeerAddress::Tty(path) => format!("serial {path}"),
             PeerAddress::Unknown => "unknown".into(),

@@ -12,9 +12,15 @@
 //! 6. After [`Io::shutdown`], whatever is in flight on the socket ends soon. [`Io::close`] is called only when nothing
 //!    is in flight on it.
 //! 7. [`Io::now`] changes only inside [`Io::turn`], and never goes back.
+//! 8. [`Io::receive_datagrams`] keeps delivering [`Completion::Datagram`], each with one reference on a buffer of its own,
+//!    until exactly one [`Completion::DatagramsEnded`].
+//! 9. [`Io::send_datagram`] sends all of it or nothing, and nobody hears which. The door holds a reference of its own on
+//!    the buffer until it is over.
 
 pub mod token;
 pub mod uring;
+
+use std::net::SocketAddr;
 
 use laneway_proto::time::Instant;
 
@@ -29,7 +35,7 @@ pub const SEND_PIECES_MAX: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Socket(pub i32);
 
-/// A listening socket, named by its place in the shard's list of listeners.
+/// A listening socket, or one for datagrams, named by its place in the shard's list of listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct ListenerId(pub u16);
 
@@ -48,7 +54,9 @@ impl Errno {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PeerAddress {
     /// A TCP peer.
-    Tcp(std::net::SocketAddr),
+    Tcp(SocketAddr),
+    /// A UDP peer.
+    Udp(SocketAddr),
     /// A process on this machine, by its user.
     Unix {
         /// Effective user id of the peer when it connected.
@@ -63,10 +71,10 @@ pub enum PeerAddress {
 }
 
 impl PeerAddress {
-    /// Whether it is reached over TCP without leaving the machine.
+    /// Whether it is reached over IP without leaving the machine.
     pub const fn is_loopback(&self) -> bool {
         match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Tcp(address) | Self::Udp(address) => address.ip().is_loopback(),
             Self::Unix { .. } | Self::Tty(_) | Self::Unknown => false,
         }
     }
@@ -136,6 +144,26 @@ pub enum Completion {
         /// Bytes the kernel took, counted from the front of the pieces.
         result: Result<u32, Errno>,
     },
+    /// A datagram arrived.
+    Datagram {
+        /// Where.
+        listener: ListenerId,
+        /// Who sent it.
+        from: SocketAddr,
+        /// The buffer; one reference moves to the shard.
+        buf: BufId,
+        /// The first byte.
+        start: u32,
+        /// Bytes.
+        len: u32,
+    },
+    /// No more datagrams will arrive without a new [`Io::receive_datagrams`].
+    DatagramsEnded {
+        /// Where.
+        listener: ListenerId,
+        /// Why.
+        end: ReceiveEnd,
+    },
     /// Another shard, or the main thread, has left something for us.
     Doorbell,
 }
@@ -185,7 +213,13 @@ pub trait Io {
     /// Starts accepting on a listener.
     fn accept(&mut self, listener: ListenerId);
 
-    /// Stops accepting and closes the listener.
+    /// Starts receiving datagrams into ingress buffers.
+    fn receive_datagrams(&mut self, listener: ListenerId);
+
+    /// Sends the bytes of a piece as one datagram.
+    fn send_datagram(&mut self, listener: ListenerId, to: SocketAddr, piece: Piece);
+
+    /// Stops accepting, or receiving datagrams, and closes the listener.
     fn close_listener(&mut self, listener: ListenerId);
 
     /// Who is on the other side.

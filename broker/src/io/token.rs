@@ -27,11 +27,25 @@ pub enum Tag {
     Ring = 7,
     /// The peer of the connection `key` has ended its side.
     Hangup = 8,
+    /// A multishot receive of datagrams; the slot is the listener.
+    Datagrams = 9,
+    /// A datagram that is sent; the slot is its place in the ring's table.
+    SendDatagram = 10,
 }
 
 impl Tag {
-    const ALL: [Self; 8] =
-        [Self::Accept, Self::Receive, Self::Send, Self::Doorbell, Self::Wake, Self::Ignore, Self::Ring, Self::Hangup];
+    const ALL: [Self; 10] = [
+        Self::Accept,
+        Self::Receive,
+        Self::Send,
+        Self::Doorbell,
+        Self::Wake,
+        Self::Ignore,
+        Self::Ring,
+        Self::Hangup,
+        Self::Datagrams,
+        Self::SendDatagram,
+    ];
 }
 
 /// Packs a tag and a key.

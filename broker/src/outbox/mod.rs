@@ -125,6 +125,8 @@ pub struct Outbox {
     paused_until: Option<Instant>,
     /// Leaves behind everything else.
     last: Vec<u8>,
+    /// Lanes (a bit each) that the link takes no more of for now.
+    held: u16,
     /// There is no link: what the broker itself says is for nobody.
     no_link: bool,
     /// Bytes in queues that drop, at most; 0: as their subscriptions say.
@@ -161,6 +163,15 @@ impl Outbox {
     /// For each lane on which something that was followed has left: since when it had waited.
     pub fn take_samples(&mut self) -> impl Iterator<Item = (u8, Instant)> {
         self.queues.iter_mut().filter_map(|queue| Some((queue.lane(), queue.take_sample()?)))
+    }
+
+    /// The link takes no more of these lanes (a bit each) for now, and of all others.
+    pub fn hold(&mut self, lanes: u16) {
+        let released = self.held & !lanes != 0;
+        self.held = lanes;
+        if released {
+            self.set_all_ready();
+        }
     }
 
     /// Whether nothing waits.
@@ -348,7 +359,7 @@ impl Outbox {
                 break;
             }
         }
-        let waits_for_credit = self.paused_until.is_none() && self.wire.bytes() == 0;
+        let waits_for_credit = self.held == 0 && self.paused_until.is_none() && self.wire.bytes() == 0;
         if self.credit_over && waits_for_credit {
             self.queues.iter_mut().for_each(|queue| queue.clear(pool));
         }
@@ -542,7 +553,8 @@ impl Outbox {
 
     /// Moves frames of `lane`, or of the only one, to the link: up to `room` bytes, at least one frame if credit allows it.
     fn take_from(&mut self, now: Instant, lane: Option<u8>, room: u64, pool: &mut Pool, drops: &mut Drops) -> u64 {
-        let Self { queues, wire, losses, kept, credit, .. } = self;
+        let Self { queues, wire, losses, kept, credit, held, .. } = self;
+        let held = *held;
         if let Some(kept) = kept
             && kept.has_again(lane)
         {
@@ -553,7 +565,11 @@ impl Outbox {
         // Queues of one lane take turns.
         for _ in 0..queues.len() {
             let kept = way.kept.as_deref();
-            let may_leave = |of: u8| lane.is_none_or(|lane| of == lane) && kept.is_none_or(|kept| kept.room_of(of) > 0);
+            let may_leave = |of: u8| {
+                held & 1 << of == 0
+                    && lane.is_none_or(|lane| of == lane)
+                    && kept.is_none_or(|kept| kept.room_of(of) > 0)
+            };
             let Some(place) = queues.iter().position(|queue| !queue.is_empty() && may_leave(queue.lane())) else {
                 break;
             };

@@ -71,7 +71,7 @@ const fn socket_options(settings: &Settings, address: &PeerAddress) -> SocketOpt
             send_buffer_bytes: settings.unix.send_buffer_bytes,
             receive_buffer_bytes: tcp.receive_buffer_bytes,
         },
-        PeerAddress::Tcp(_) | PeerAddress::Tty(_) | PeerAddress::Unknown => SocketOptions {
+        PeerAddress::Tcp(_) | PeerAddress::Udp(_) | PeerAddress::Tty(_) | PeerAddress::Unknown => SocketOptions {
             nodelay: tcp.nodelay,
             paced_again: !tcp.loopback_paced && !address.is_loopback(),
             keepalive_s: tcp.keepalive_s,
@@ -91,6 +91,45 @@ pub(super) const fn listener_of(key: Key) -> Option<ListenerId> {
 }
 
 impl<I: Io> Shard<I> {
+    /// Starts to take what arrives at a listener.
+    pub(super) fn listen(&mut self, listener: ListenerId) {
+        if self.datagrams.takes(listener) {
+            self.io.receive_datagrams(listener);
+        } else {
+            self.io.accept(listener);
+        }
+    }
+
+    /// Whether nobody new is let in any more.
+    pub(super) const fn is_accepting_no_more(&self) -> bool {
+        self.accepting.closed
+    }
+
+    /// Counts somebody new in, who stays on this shard: `None`, and nothing is counted, if there is not even room to
+    /// refuse them; else whether they are to be refused.
+    pub(super) fn admit(&mut self, listener: ListenerId) -> Option<Option<CloseCode>> {
+        self.counters.accepted += 1;
+        let full = self.accepting.is_full(listener, self.settings.limits.connections_max);
+        if full && self.accepting.refusing >= REFUSING_MAX {
+            self.counters.refused_at_once += 1;
+            return None;
+        }
+        if full {
+            self.accepting.refusing += 1;
+        } else {
+            self.accepting.load[usize::from(self.mesh.shard())] += 1;
+            self.accepting.listeners[usize::from(listener.0)].0 += 1;
+        }
+        Some(full.then_some(CloseCode::Limit))
+    }
+
+    /// Nothing is taken from a listener for a while.
+    pub(super) fn pause_listener(&mut self, listener: ListenerId, pause: Duration) {
+        self.accepting.paused.push(listener);
+        let key = Key { slot: LISTENER_SLOT_FIRST + u32::from(listener.0), generation: 0 };
+        self.timers.set(self.now() + pause, key);
+    }
+
     pub(super) fn on_accepted(&mut self, listener: ListenerId, socket: Socket) {
         self.counters.accepted += 1;
         if self.accepting.closed {
@@ -175,23 +214,24 @@ impl<I: Io> Shard<I> {
                 "accepting pauses; if descriptors ran out, raise the limit (ulimit -n)"
             );
         }
-        self.accepting.paused.push(listener);
-        let key = Key { slot: LISTENER_SLOT_FIRST + u32::from(listener.0), generation: 0 };
-        self.timers.set(self.now() + ACCEPT_PAUSE, key);
+        self.pause_listener(listener, ACCEPT_PAUSE);
     }
 
     pub(super) fn resume_accept(&mut self, listener: ListenerId) {
         let paused = self.accepting.paused.len();
         self.accepting.paused.retain(|&other| other != listener);
-        if self.accepting.paused.len() < paused && !self.accepting.closed {
-            self.io.accept(listener);
+        if self.accepting.paused.len() < paused && (!self.accepting.closed || self.datagrams.takes(listener)) {
+            self.listen(listener);
         }
     }
 
     pub(super) fn stop_accepting(&mut self) {
         self.accepting.closed = true;
-        for listener in 0..self.accepting.listeners() {
-            self.io.close_listener(ListenerId(listener));
+        for listener in (0..self.accepting.listeners()).map(ListenerId) {
+            // Sessions over UDP need theirs to the end.
+            if !self.datagrams.takes(listener) {
+                self.io.close_listener(listener);
+            }
         }
     }
 }

@@ -83,8 +83,8 @@ impl<I: Io> Shard<I> {
         let Some(closing) = &mut conn.closing else { return };
         closing.until = now;
         closing.finished_sending = true;
-        let (socket, line) = (conn.socket, conn.line);
-        if line.is_none() {
+        let (socket, has_socket) = (conn.socket, conn.line.is_none() && conn.datagrams.is_none());
+        if has_socket {
             self.io.shutdown(socket);
         }
         self.progress_close(key);
@@ -123,6 +123,16 @@ impl<I: Io> Shard<I> {
             self.mark_dirty(key);
             return;
         }
+        if let Some(link) = conn.datagrams.as_deref_mut() {
+            // The peer has all of it, or will not get it.
+            closing.finished_sending = true;
+            if link.stream.is_done() || closing.until <= now {
+                self.let_go(key);
+            } else {
+                self.list_link(key);
+            }
+            return;
+        }
         let (socket, on_line) = (conn.socket, conn.line.is_some());
         if !closing.finished_sending {
             closing.finished_sending = true;
@@ -154,7 +164,10 @@ impl<I: Io> Shard<I> {
             self.on_line_let_go(place, key, reason);
             return;
         }
-        self.io.close(conn.socket);
+        match conn.datagrams.as_deref() {
+            Some(link) => self.forget_link(link),
+            None => self.io.close(conn.socket),
+        }
         self.tell_left(conn.listener, conn.refused.is_some());
     }
 

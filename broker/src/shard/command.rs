@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use laneway_proto::control::{
-    Body, Control, DeclareTopics, Hello, Limits, Reject, Sub, Subscribe, Unsubscribe, Welcome, Will,
+    Body, Control, DeclareTopics, Hello, Lane as LaneOffer, Limits, Reject, Sub, Subscribe, Unsubscribe, Welcome, Will,
 };
 use laneway_proto::error::{CloseCode, DecodeError, PeerFault};
 use laneway_proto::lane::policy::Policy;
@@ -91,8 +91,13 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn on_hello(&mut self, key: Key, hello: Hello) -> Result<(), PeerFault> {
+    fn on_hello(&mut self, key: Key, mut hello: Hello) -> Result<(), PeerFault> {
         let Some(conn) = self.conns.at_mut(key) else { return Ok(()) };
+        if conn.datagrams.is_some() {
+            // Such a session is its own link: there is no other to go on over.
+            hello.features &= !feature::RESUME;
+            hello.resume = None;
+        }
         if let Err(refusal) = judge(&hello, &self.settings, conn) {
             self.reject(key, refusal);
             return Ok(());
@@ -126,7 +131,12 @@ impl<I: Io> Shard<I> {
         conn.node_id = hello.node_id.as_slice().try_into().unwrap_or_default();
         self.enter_node(key, hello.epoch);
         self.make_lasting(key, hello);
-        let welcome = self.welcome(hello, session, false);
+        let mut welcome = self.welcome(hello, session, false);
+        if self.conns.at(key).is_some_and(|conn| conn.datagrams.is_some()) {
+            welcome.features &= !feature::RESUME;
+            // What lanes promise is kept on both sides of such a session.
+            welcome.lanes = self.settings.lanes.iter().map(|(number, lane)| LaneOffer::new(number, lane)).collect();
+        }
         self.push_control_bytes(key, &Control::new(Body::Welcome(welcome)).to_frame());
         self.introduce_peer(key, hello);
         self.arm_timer(key);

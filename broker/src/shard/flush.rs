@@ -39,6 +39,10 @@ impl<I: Io> Shard<I> {
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.dirty = false;
         self.residency.follow(now, conn);
+        if conn.datagrams.is_some() {
+            self.flush_link(key);
+            return;
+        }
         if conn.outbox.in_flight() || conn.is_away() {
             return;
         }

@@ -11,6 +11,7 @@ mod close;
 mod command;
 mod confirm;
 mod cross;
+mod datagrams;
 mod deliver;
 mod direct;
 mod drain;
@@ -43,6 +44,7 @@ use crate::io::{Completion, Io, ListenerId, Wait};
 use crate::mesh::{Mesh, Receipt};
 use crate::outbox::Blocked;
 use crate::outbox::counted::Mark;
+use crate::pool::Piece;
 use crate::retained::Retained;
 use crate::router::Router;
 use crate::slab::{Key, Slab};
@@ -51,6 +53,7 @@ use crate::timers::Timers;
 use self::accept::{Accepting, LISTENER_SLOT_FIRST, listener_of};
 use self::close::note_link_over;
 use self::command::Ticket;
+use self::datagrams::Datagrams;
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
@@ -72,6 +75,8 @@ pub struct Identity {
     pub node_id: [u8; NODE_ID_BYTES],
     /// Random per process start.
     pub epoch: u64,
+    /// Random per process start, and told to nobody.
+    pub secret: u64,
 }
 
 /// What a shard is made of.
@@ -90,6 +95,8 @@ pub struct ShardParts<I> {
     /// Listeners of the door, with the connections each may have at once (0: only the total bound). Shard 0 accepts for
     /// all; for the others this is empty.
     pub listeners: Vec<u32>,
+    /// Those of them that are for datagrams.
+    pub datagrams: Vec<ListenerId>,
 }
 
 /// Whether a shard has more to do.
@@ -118,6 +125,7 @@ pub struct Shard<I: Io> {
     settings: Arc<Settings>,
     identity: Identity,
     accepting: Accepting,
+    datagrams: Datagrams,
     drain: Option<Drain>,
     /// Shards that were drained before this one was told to.
     drained_early: u64,
@@ -177,7 +185,7 @@ pub struct Shard<I: Io> {
 impl<I: Io> Shard<I> {
     /// A shard that has not had a turn yet.
     pub fn new(parts: ShardParts<I>) -> Self {
-        let ShardParts { io, mesh, intern, settings, identity, listeners } = parts;
+        let ShardParts { io, mesh, intern, settings, identity, listeners, datagrams } = parts;
         let accepting = Accepting::new(mesh.shards(), listeners);
         let ports = lines::ports(&settings, mesh.shard(), mesh.shards());
         let retained =
@@ -194,8 +202,9 @@ impl<I: Io> Shard<I> {
             residency: Residency::new(),
             intern,
             settings,
-            identity,
             accepting,
+            datagrams: Datagrams::new(datagrams, identity.secret),
+            identity,
             drain: None,
             drained_early: 0,
             completions: Vec::with_capacity(1_024),
@@ -232,7 +241,7 @@ impl<I: Io> Shard<I> {
     /// Starts accepting on every listener, and opens the serial ports.
     pub fn start(&mut self) {
         for listener in 0..self.accepting.listeners() {
-            self.io.accept(ListenerId(listener));
+            self.listen(ListenerId(listener));
         }
         self.start_ports();
     }
@@ -250,6 +259,7 @@ impl<I: Io> Shard<I> {
         self.completions = completions;
         self.receive_mail();
         self.tick();
+        self.hear_links();
         self.retry_mesh_waiters();
         self.replay();
         self.resume_publishers();
@@ -259,6 +269,7 @@ impl<I: Io> Shard<I> {
         self.flush_confirms();
         self.flush_counts();
         self.flush();
+        self.pump_links();
         self.send_chunks_home();
         self.post_receipts();
         self.flush_mesh();
@@ -340,6 +351,10 @@ impl<I: Io> Shard<I> {
             Completion::Sent { key, result } => self.on_sent(key, result),
             Completion::ReceiveEnded { key, end } => self.on_receive_ended(key, end),
             Completion::Accepted { listener, socket } => self.on_accepted(listener, socket),
+            Completion::Datagram { listener, from, buf, start, len } => {
+                self.on_datagram(listener, from, Piece { buf, start, len });
+            }
+            Completion::DatagramsEnded { listener, end } => self.on_datagrams_ended(listener, end),
             Completion::AcceptEnded { listener, error } => self.on_accept_ended(listener, error),
             // Mail is looked at in every turn anyway.
             Completion::Doorbell => {}

@@ -23,6 +23,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn tick_connection(&mut self, now: Instant, key: Key) {
+        self.tick_link(now, key);
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.timer_at = None;
         if conn.is_stopped() {
@@ -87,7 +88,9 @@ impl<I: Io> Shard<I> {
         // The same of what it is told.
         let confirm = confirm_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
         let count = count_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
-        let more = [confirm, count, away_until(conn), watch_deadline(conn)];
+        // What is due of a session over UDP is done when it is pumped.
+        let link = conn.datagrams.as_ref().and_then(|link| link.poll_timeout()).filter(|&at| at > now);
+        let more = [confirm, count, away_until(conn), watch_deadline(conn), link];
         let Some(earliest) = deadlines.into_iter().chain(more).flatten().min() else { return };
         if conn.timer_at.is_none_or(|set| earliest < set) {
             conn.timer_at = Some(earliest);

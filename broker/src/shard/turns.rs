@@ -42,6 +42,11 @@ impl<I: Io> Shard<I> {
             self.begin_close(key, reason, None);
             return;
         }
+        if conn.datagrams.is_some() {
+            self.list_link(key);
+            self.after_link(key);
+            return;
+        }
         // What is on a line is received by its port.
         if conn.line.is_some() || conn.receiving != Receiving::Off || self.drain.is_some() && !hears {
             return;
@@ -58,7 +63,7 @@ impl<I: Io> Shard<I> {
     /// Stops receiving from a publisher whose way is blocked, or whose turn is over.
     pub(super) fn stop_receiving(&mut self, key: Key) {
         let Some(conn) = self.conns.at_mut(key) else { return };
-        if matches!(conn.receiving, Receiving::Many | Receiving::Once) {
+        if matches!(conn.receiving, Receiving::Many | Receiving::Once) && conn.datagrams.is_none() {
             conn.receiving = Receiving::Ending;
             self.io.cancel_receive(key);
         }

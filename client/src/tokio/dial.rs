@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Client, Link};
 use super::clock::Clock;
+use super::datagrams;
+use super::lock;
 use super::shared::{Agreed, Shared};
 use super::supervisor::{Redial, supervise};
 use super::tasks::{RECEIVE_BUFFER_BYTES, Streams};
@@ -146,6 +148,7 @@ impl Dialler {
                 let (read, write) = stream.into_split();
                 open(options, clock, Box::new(read), Box::new(write), ends).await
             }
+            Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
             #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;
@@ -157,6 +160,31 @@ impl Dialler {
             #[cfg(not(unix))]
             Endpoint::Unix(_) => Err(ConnectError::Url(crate::endpoint::UrlError::NoUnix)),
         }
+    }
+
+    async fn open_udp(
+        &self,
+        options: CoreOptions,
+        clock: Clock,
+        host: &str,
+        port: u16,
+    ) -> Result<Dialled, ConnectError> {
+        let dns = |source| ConnectError::Dns { endpoint: self.endpoint.clone(), source };
+        let failed = |source| ConnectError::from_io(self.endpoint.clone(), source);
+        let address = lookup_host((host, port)).await.map_err(dns)?.next();
+        let address = address.ok_or_else(|| dns(io::Error::new(io::ErrorKind::NotFound, "the name has no address")))?;
+        let socket = datagrams::dial(self.options.bind, address).await.map_err(failed)?;
+        let ends = Ends {
+            transport: Transport::Udp,
+            local: socket.local_addr().map_err(failed)?.to_string(),
+            remote: address.to_string(),
+        };
+        let (near, failure) = datagrams::carry(clock, socket, self.identity.epoch);
+        let (read, write) = tokio::io::split(near);
+        // A session over UDP is its own link: there is no other to go on over.
+        let options = CoreOptions { resume: false, session: None, ..options };
+        let opened = open(options, clock, Box::new(read), Box::new(write), ends).await;
+        opened.map_err(|error| lock(&failure).take().map_or(error, failed))
     }
 
     async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {

@@ -10,6 +10,7 @@
 
 mod client;
 mod clock;
+mod datagrams;
 mod dial;
 mod events;
 mod publisher;

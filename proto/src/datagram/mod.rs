@@ -7,6 +7,8 @@
 //! | [`ack`], [`nak`], [`heartbeat`], [`loss`], [`signs`] | bodies of the frames that only datagram links have |
 //! | [`received`], [`rtt`], [`pace`] | which datagrams arrived, how long a round trip takes, how fast to send |
 //! | [`sent`], [`outbound`] | which datagrams are under way, and which frames are sent again |
+//! | [`session`] | one side of one session: handshake, what a datagram means, what the next one carries |
+//! | `stream` | a session for those who speak in a stream of frames (feature `control`) |
 //! | [`interest`], [`filter`] | what a broadcast is about, and who rejects it in the kernel |
 
 pub mod ack;
@@ -23,4 +25,7 @@ pub mod pace;
 pub mod received;
 pub mod rtt;
 pub mod sent;
+pub mod session;
 pub mod signs;
+#[cfg(feature = "control")]
+pub mod stream;

@@ -1,7 +1,7 @@
 //! The ring's door under test, on real sockets: TCP on the loopback interface, and Unix.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -39,6 +39,8 @@ pub enum Far {
 pub struct KernelDoors {
     doors: [UringIo; 2],
     address: Address,
+    /// A peer's socket for datagrams, connected to the first door's.
+    speaker: UdpSocket,
 }
 
 impl KernelDoors {
@@ -61,13 +63,17 @@ impl KernelDoors {
     fn open(listener: OwnedFd, address: Address) -> Option<Self> {
         let doorbells: Arc<[Doorbell]> = (0..2).map(|_| Doorbell::new().expect("an event descriptor")).collect();
         let start = std::time::Instant::now();
+        let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a free port on the loopback interface");
+        let speaker = UdpSocket::bind("127.0.0.1:0").expect("another");
+        speaker.connect(datagrams.local_addr().expect("bound")).expect("an address of this machine");
+        speaker.set_nonblocking(true).expect("a socket takes the option");
         let open = |shard, listeners| {
             let parts = UringParts { shard, doorbells: Arc::clone(&doorbells), listeners, pool: SHAPE, start };
             UringIo::open(parts)
         };
-        match (open(0, vec![listener]), open(1, Vec::new())) {
+        match (open(0, vec![listener, datagrams.into()]), open(1, Vec::new())) {
             (Ok(first), Ok(second)) => {
-                let mut this = Self { doors: [first, second], address };
+                let mut this = Self { doors: [first, second], address, speaker };
                 this.doors[0].accept(LISTENER);
                 Some(this)
             }
@@ -149,6 +155,21 @@ impl Doors for KernelDoors {
             Err(error) if error.kind() == ErrorKind::WouldBlock => FarRead::Nothing,
             Err(_) => FarRead::Ended,
         }
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        assert_eq!(self.speaker.send(bytes).ok(), Some(bytes.len()));
+    }
+
+    fn hear(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; 65_536];
+        let count = self.speaker.recv(&mut bytes).ok()?;
+        bytes.truncate(count);
+        Some(bytes)
+    }
+
+    fn datagram_bytes_max(&self) -> usize {
+        4_096
     }
 
     fn finish(&mut self, far: &mut Far) {

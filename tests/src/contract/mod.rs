@@ -22,6 +22,9 @@ pub const TURNS_MAX: usize = 20_000;
 /// The listener of every door under test.
 pub const LISTENER: ListenerId = ListenerId(0);
 
+/// Its socket for datagrams.
+pub const DATAGRAMS: ListenerId = ListenerId(1);
+
 /// What the far end of a connection finds when it reads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FarRead {
@@ -70,6 +73,15 @@ pub trait Doors {
     /// Whether a dial would be refused now.
     fn refuses(&mut self) -> bool;
 
+    /// Sends a datagram to shard 0.
+    fn say(&mut self, bytes: &[u8]);
+
+    /// A datagram from shard 0, if one is there.
+    fn hear(&mut self) -> Option<Vec<u8>>;
+
+    /// Bytes of a datagram that shard 0 can take.
+    fn datagram_bytes_max(&self) -> usize;
+
     /// Turns until `done` says so; completions that `done` does not want are its own business.
     ///
     /// # Panics
@@ -102,6 +114,8 @@ pub trait Doors {
                     Completion::Received { .. }
                     | Completion::ReceiveEnded { .. }
                     | Completion::Sent { .. }
+                    | Completion::Datagram { .. }
+                    | Completion::DatagramsEnded { .. }
                     | Completion::Doorbell => {}
                 }
             }

@@ -13,7 +13,7 @@ use laneway_client::{Item, Message, PublishOptions, Reason, Stat, SubscribeOptio
 use laneway_proto::time::{Duration, Instant};
 
 use super::client::Client;
-use super::net::LinkId;
+use super::line::Line;
 use super::oracle::Oracle;
 use super::world::{Actor, ClientRead, World};
 
@@ -92,11 +92,12 @@ pub struct Guest {
     deaf_until: Instant,
     frozen: bool,
     dialled: bool,
+    udp: bool,
 }
 
 #[derive(Debug)]
 struct Call {
-    link: LinkId,
+    line: Line,
     core: Core,
     transmit: Transmit,
     subscriptions: Vec<SubscriptionId>,
@@ -131,18 +132,30 @@ impl Guest {
             deaf_until: Instant(0),
             frozen: false,
             dialled: false,
+            udp: false,
         };
         (guest, heard)
+    }
+
+    /// The same over UDP.
+    #[must_use]
+    pub const fn over_udp(mut self) -> Self {
+        self.udp = true;
+        self
     }
 
     fn dial(&mut self, now: Instant) {
         if std::mem::replace(&mut self.dialled, true) {
             return;
         }
-        let address = PeerAddress::Unix { uid: 1_000, pid: self.id as i32 + 1 };
-        let link = self.world.borrow_mut().dial(self.id, 0, ListenerId(0), address);
+        let line = if self.udp {
+            Line::datagrams(now, self.id)
+        } else {
+            let address = PeerAddress::Unix { uid: 1_000, pid: self.id as i32 + 1 };
+            Line::Stream(self.world.borrow_mut().dial(self.id, 0, ListenerId(0), address))
+        };
         self.call = Some(Call {
-            link,
+            line,
             core: Core::new(now, &self.options),
             transmit: Transmit::default(),
             subscriptions: Vec::new(),
@@ -157,7 +170,7 @@ impl Guest {
         while let Some(call) = &mut self.call
             && now >= self.deaf_until
         {
-            let read = self.world.borrow_mut().client_read(call.link, &mut bytes);
+            let read = call.line.read(&mut self.world.borrow_mut(), &mut bytes);
             match read {
                 ClientRead::Bytes(count) => {
                     if let Err(fault) = call.core.on_bytes(now, &bytes[..count]) {
@@ -211,12 +224,8 @@ impl Guest {
     }
 
     fn hang_up(&mut self, now: Instant, reset: bool) {
-        let Some(call) = self.call.take() else { return };
-        let mut world = self.world.borrow_mut();
-        if reset {
-            world.client_reset(call.link);
-        }
-        world.client_close(call.link);
+        let Some(mut call) = self.call.take() else { return };
+        call.line.hang_up(&mut self.world.borrow_mut(), reset);
         self.heard.borrow_mut().ended = Some(now);
     }
 
@@ -276,7 +285,7 @@ impl Guest {
             if call.transmit.is_empty() && !call.core.poll_transmit(&mut call.transmit) {
                 return;
             }
-            let count = self.world.borrow_mut().client_write(call.link, call.transmit.chunk());
+            let count = call.line.write(&mut self.world.borrow_mut(), call.transmit.chunk());
             if count == 0 {
                 return;
             }
@@ -287,7 +296,8 @@ impl Guest {
     fn plan_wake(&self, now: Instant) {
         let Some(call) = &self.call else { return };
         let mut world = self.world.borrow_mut();
-        for at in call.core.poll_timeout().into_iter().chain([self.rests_until, self.deaf_until]) {
+        let due = call.core.poll_timeout().into_iter().chain(call.line.poll_timeout());
+        for at in due.chain([self.rests_until, self.deaf_until]) {
             if at > now {
                 world.wake(Actor::Client(self.id), at.since(now));
             }
@@ -302,6 +312,9 @@ impl Client for Guest {
         }
         let now = self.world.borrow().now();
         self.dial(now);
+        if let Some(call) = &mut self.call {
+            call.line.hear(&mut self.world.borrow_mut());
+        }
         self.read(now, oracle);
         if let Some(call) = &mut self.call
             && call.core.poll_timeout().is_some_and(|at| at <= now)
@@ -311,6 +324,9 @@ impl Client for Guest {
         }
         self.act(now);
         self.write();
+        if let Some(call) = &mut self.call {
+            call.line.say(&mut self.world.borrow_mut());
+        }
         self.plan_wake(now);
     }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use laneway_broker::io::{
@@ -12,6 +13,7 @@ use laneway_broker::pool::{BufId, Piece, Pool, PoolShape};
 use laneway_broker::slab::Key;
 use laneway_proto::time::Instant;
 
+use super::datagrams::DATAGRAMS;
 use super::injection::Operation;
 use super::net::Side;
 use super::port::{Listener, Receive, Send};
@@ -73,6 +75,9 @@ impl SimIo {
                 _ => self.hand_over_receives(world, completions),
             }
         }
+        if shard == 0 {
+            self.hand_over_datagrams(world, completions);
+        }
     }
 
     fn hand_over_accepts(&self, world: &mut World, completions: &mut Vec<Completion>) {
@@ -111,6 +116,22 @@ impl SimIo {
                     world.ports[shard].listeners[index].ending = Some(None);
                 }
             }
+        }
+    }
+
+    fn hand_over_datagrams(&mut self, world: &mut World, completions: &mut Vec<Completion>) {
+        while world.datagrams.are_ready() && completions.len() < world.config.completions_max {
+            let Some((buf, mut memory)) = self.lent.pop_front() else {
+                world.marks.hit("no_buffer_for_a_datagram");
+                world.datagrams.armed = false;
+                completions.push(Completion::DatagramsEnded { listener: DATAGRAMS, end: ReceiveEnd::NoBuffers });
+                return;
+            };
+            let Some((from, bytes)) = world.datagrams.at_broker.pop_front() else { return };
+            let len = bytes.len().min(memory.len());
+            memory[..len].copy_from_slice(&bytes[..len]);
+            self.pool.restore(buf, memory);
+            completions.push(Completion::Datagram { listener: DATAGRAMS, from, buf, start: 0, len: len as u32 });
         }
     }
 
@@ -230,6 +251,12 @@ impl SimIo {
                 Completion::Sent { key, result } => {
                     world.note("sent", &[shard, u64::from(key.slot), result.map_or(u64::MAX, u64::from)]);
                 }
+                Completion::Datagram { listener, len, .. } => {
+                    world.note("datagram", &[shard, u64::from(listener.0), u64::from(len)]);
+                }
+                Completion::DatagramsEnded { listener, .. } => {
+                    world.note("datagrams_ended", &[shard, u64::from(listener.0)]);
+                }
                 Completion::Doorbell => world.note("doorbell", &[shard]),
             }
         }
@@ -269,6 +296,21 @@ impl Io for SimIo {
                 place.armed = place.open;
             }
         });
+    }
+
+    fn receive_datagrams(&mut self, listener: ListenerId) {
+        assert!((self.shard, listener) == (0, DATAGRAMS), "shard {} has no such socket: {listener:?}", self.shard);
+        let mut world = self.world.borrow_mut();
+        assert!(!std::mem::replace(&mut world.datagrams.armed, true), "datagrams are received once at a time");
+        if world.datagrams.are_ready() {
+            world.wake_soon(Actor::Shard(0));
+        }
+    }
+
+    fn send_datagram(&mut self, listener: ListenerId, to: SocketAddr, piece: Piece) {
+        assert!((self.shard, listener) == (0, DATAGRAMS), "shard {} has no such socket: {listener:?}", self.shard);
+        let bytes = self.pool.piece(piece);
+        self.world.borrow_mut().broker_datagram(to, bytes);
     }
 
     fn close_listener(&mut self, listener: ListenerId) {

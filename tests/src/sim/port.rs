@@ -97,6 +97,7 @@ impl World {
         due || port.rung
             || port.submitted
             || port.listeners.iter().any(accepts)
+            || shard == 0 && self.datagrams.are_ready()
             || port.receives.iter().any(|receive| self.receive_ready(receive))
             || port.sends.iter().any(|send| send.result.is_some())
     }

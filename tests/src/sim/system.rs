@@ -19,6 +19,7 @@ use laneway_proto::frame::lost::LossReason;
 use laneway_proto::time::{Duration, Instant};
 
 use super::client::Client;
+use super::datagrams::DATAGRAMS;
 use super::faults::NetworkConfig;
 use super::guest::{Act, Guest, Heard};
 use super::io::SimIo;
@@ -122,8 +123,9 @@ impl System {
                 mesh,
                 intern: Arc::clone(&intern),
                 settings: Arc::clone(&settings),
-                identity: Identity { node_id: [1; 16], epoch: seed },
-                listeners: if id == 0 { vec![0] } else { Vec::new() },
+                identity: Identity { node_id: [1; 16], epoch: seed, secret: seed },
+                listeners: if id == 0 { vec![0, 0] } else { Vec::new() },
+                datagrams: if id == 0 { vec![DATAGRAMS] } else { Vec::new() },
             });
             shard.start();
             world.borrow_mut().wake_soon(Actor::Shard(id));
@@ -177,6 +179,17 @@ impl System {
     ) -> Rc<RefCell<Heard>> {
         let (guest, heard) = Guest::new(self.peers.len() as u32, Rc::clone(&self.world), options, acts);
         self.peers.push(Box::new(guest));
+        heard
+    }
+
+    /// The same over UDP.
+    pub fn invite_over_udp(
+        &mut self,
+        options: impl FnOnce(&mut CoreOptions),
+        acts: impl IntoIterator<Item = Act>,
+    ) -> Rc<RefCell<Heard>> {
+        let (guest, heard) = Guest::new(self.peers.len() as u32, Rc::clone(&self.world), options, acts);
+        self.peers.push(Box::new(guest.over_udp()));
         heard
     }
 

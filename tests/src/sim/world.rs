@@ -6,6 +6,7 @@ use laneway_broker::io::{Errno, ListenerId, PeerAddress};
 use laneway_proto::time::{Duration, Instant};
 
 use super::clock::Clock;
+use super::datagrams::Datagrams;
 use super::faults::NetworkConfig;
 use super::injection::{Injection, Operation};
 use super::marks::Marks;
@@ -31,6 +32,8 @@ enum Event {
     Arrive(LinkId, Side),
     /// A dial reaches the listener.
     Dialled(LinkId),
+    /// A datagram arrives somewhere.
+    Datagram,
 }
 
 /// What a client finds when it reads.
@@ -59,6 +62,8 @@ pub struct World {
     pub trace: Trace,
     /// What was reached.
     pub marks: Marks,
+    /// Datagrams between clients and shard 0.
+    pub datagrams: Datagrams,
     pub(super) links: Vec<Link>,
     pub(super) ports: Vec<Port>,
     pub(super) descriptors: Vec<Option<LinkId>>,
@@ -75,6 +80,7 @@ impl World {
             injection: Injection::default(),
             trace: Trace::new(print),
             marks: Marks::default(),
+            datagrams: Datagrams::default(),
             links: Vec::new(),
             ports: (0..shards).map(|_| Port::new(listeners)).collect(),
             descriptors: Vec::new(),
@@ -130,6 +136,7 @@ impl World {
                 }
                 Event::Arrive(link, side) => self.arrive(link, side),
                 Event::Dialled(link) => self.dialled(link),
+                Event::Datagram => self.datagrams_arrive(),
             }
         }
         None
@@ -189,6 +196,10 @@ impl World {
             self.marks.hit("partition");
         }
         (now + link.latency.base + Duration(jitter)).max(link.stalled_until)
+    }
+
+    pub(super) fn plan_datagrams(&mut self, at: Instant) {
+        self.clock.plan(at, Event::Datagram);
     }
 
     pub(super) fn plan_arrival(&mut self, at: Instant, id: LinkId, side: Side) {

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the kernel is told addresses here; each block states why they stay valid")]
 
 mod buffers;
+mod datagrams;
 mod hangup;
 mod send;
 pub mod setup;
@@ -14,6 +15,7 @@ mod sockets;
 mod ttys;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -22,6 +24,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use laneway_proto::time::{Duration, Instant};
 
 use self::buffers::BufferRing;
+use self::datagrams::Datagrams;
 use self::hangup::Hangups;
 use self::send::SendTable;
 use self::setup::{Features, SetupError};
@@ -77,6 +80,7 @@ pub struct UringIo {
     pool: Pool,
     buffers: BufferRing,
     sends: SendTable,
+    datagrams: Datagrams,
     listeners: Vec<Option<OwnedFd>>,
     doorbells: Arc<[Doorbell]>,
     shard: u8,
@@ -108,6 +112,7 @@ impl UringIo {
             pool: Pool::new(parts.pool),
             buffers,
             sends: SendTable::default(),
+            datagrams: Datagrams::new(),
             listeners: parts.listeners.into_iter().map(Some).collect(),
             doorbells: parts.doorbells,
             shard: parts.shard,
@@ -188,6 +193,10 @@ impl UringIo {
                     let result = if result < 0 { Err(Errno(-result)) } else { Ok(result as u32) };
                     completions.push(Completion::Sent { key, result });
                 }
+                Some((Tag::SendDatagram, place)) => self.datagrams.finish(place.slot, &mut self.pool),
+                Some((Tag::Datagrams, place)) => {
+                    self.on_datagram(ListenerId(place.slot as u16), result, flags, completions);
+                }
                 Some((Tag::Accept, place)) => on_accept(ListenerId(place.slot as u16), result, flags, completions),
                 // A receive that is made anew finds what is left, and then the end.
                 Some((Tag::Hangup, key)) if result >= 0 => {
@@ -235,6 +244,31 @@ impl UringIo {
     }
 }
 
+impl UringIo {
+    fn on_datagram(&mut self, listener: ListenerId, result: i32, flags: u32, completions: &mut Vec<Completion>) {
+        if let Some(bid) = cqueue::buffer_select(flags) {
+            let buf = self.buffers.take_back(bid, &mut self.pool);
+            let written = usize::try_from(result).ok().and_then(|bytes| self.pool.bytes(buf).get(..bytes));
+            match written.and_then(datagrams::parse) {
+                Some((from, start, len)) => {
+                    completions.push(Completion::Datagram { listener, from, buf, start, len });
+                }
+                None => self.pool.release(buf),
+            }
+        }
+        if cqueue::more(flags) {
+            return;
+        }
+        let end = match -result {
+            libc::ENOBUFS => ReceiveEnd::NoBuffers,
+            libc::ECANCELED => ReceiveEnd::Cancelled,
+            errno if errno > 0 => ReceiveEnd::Failed(Errno(errno)),
+            _ => ReceiveEnd::Restart,
+        };
+        completions.push(Completion::DatagramsEnded { listener, end });
+    }
+}
+
 fn on_accept(listener: ListenerId, result: i32, flags: u32, completions: &mut Vec<Completion>) {
     if result >= 0 {
         completions.push(Completion::Accepted { listener, socket: Socket(result) });
@@ -268,12 +302,26 @@ impl Io for UringIo {
         self.push(&accept.user_data(token::pack_slot(Tag::Accept, u32::from(listener.0))));
     }
 
+    fn receive_datagrams(&mut self, listener: ListenerId) {
+        let Some(Some(descriptor)) = self.listeners.get(usize::from(listener.0)) else { return };
+        sockets::forbid_fragments(descriptor.as_raw_fd());
+        let entry = self.datagrams.receive(descriptor.as_raw_fd(), listener.0);
+        self.push(&entry);
+    }
+
+    fn send_datagram(&mut self, listener: ListenerId, to: SocketAddr, piece: Piece) {
+        let Some(Some(descriptor)) = self.listeners.get(usize::from(listener.0)) else { return };
+        let entry = self.datagrams.send(descriptor.as_raw_fd(), to, piece, &mut self.pool);
+        self.push(&entry);
+    }
+
     fn close_listener(&mut self, listener: ListenerId) {
         let place = self.listeners.get_mut(usize::from(listener.0));
         if place.and_then(Option::take).is_some() {
-            let target = token::pack_slot(Tag::Accept, u32::from(listener.0));
-            let cancel = opcode::AsyncCancel::new(target).build();
-            self.push(&cancel.user_data(token::pack_slot(Tag::Ignore, 0)));
+            for tag in [Tag::Accept, Tag::Datagrams] {
+                let cancel = opcode::AsyncCancel::new(token::pack_slot(tag, u32::from(listener.0))).build();
+                self.push(&cancel.user_data(token::pack_slot(Tag::Ignore, 0)));
+            }
         }
     }
 
@@ -393,6 +441,7 @@ impl Drop for UringIo {
         if !idle {
             self.buffers.leak();
             self.sends.leak();
+            self.datagrams.leak();
         }
     }
 }

@@ -100,6 +100,27 @@ fn set_notsent_lowat(socket: Socket, bytes: u32) -> nix::Result<()> {
     nix::errno::Errno::result(result).map(drop)
 }
 
+/// Datagrams are never cut on the way: one that is too long for it is lost, and shorter ones follow.
+pub(super) fn forbid_fragments(descriptor: i32) {
+    let options = [
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+    ];
+    for (level, name, value) in options {
+        // One of them is of the other family, and refused.
+        // SAFETY: the kernel reads `size_of::<c_int>()` bytes from `value` during the call.
+        unsafe {
+            libc::setsockopt(
+                descriptor,
+                level,
+                name,
+                (&raw const value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+    }
+}
+
 /// Ends the sending direction.
 pub(super) fn shutdown_send(socket: Socket) {
     let _ = socket::shutdown(socket.0, socket::Shutdown::Write);

@@ -65,7 +65,7 @@ pub(crate) struct Args {
 /// How to reach the broker.
 #[derive(Group, Debug)]
 pub(crate) struct Link {
-    /// The broker: tcp://HOST:PORT or unix:///PATH [default: the local Unix socket, then tcp://127.0.0.1:5263]
+    /// The broker: tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH [default: the local Unix socket, then tcp://127.0.0.1:5263]
     #[arg(long, global = true, value_name = "URL", env = "LANEWAY_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// Keep trying for this long if no broker answers
