@@ -1,0 +1,1097 @@
+/* Laneway for microcontrollers; laneway.h says how to use it, docs/SERIAL.md what travels. "Section" means one of that text. */
+#include "laneway.h"
+
+enum { KIND_PUB, KIND_REQ, KIND_RSP, KIND_CTRL, KIND_ACK, KIND_TIME, KIND_POLL, KIND_LINK };
+enum { HEAD_FRAG = 0x10, HEAD_TS = 0x08 };
+enum { LINK_HELLO = 1, LINK_WELCOME, LINK_RESET };
+enum { TAG_TOPIC = 1, TAG_SUB, TAG_UNSUB, TAG_CREDIT, TAG_LOST, TAG_CONFIRM, TAG_RESULT };
+enum { HEADER_BYTES = 5, CRC_BYTES = 4, LINK_BYTES_MAX = 128, NAME_BYTES_MAX = 24, HELLO_BYTES = 29 };
+enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
+
+#define MILLISECOND UINT32_C(1000)
+#define HELLO_US (250 * MILLISECOND)
+#define REFUSED_US (5000 * MILLISECOND)
+#define IDLE_US (10 * MILLISECOND)
+#define STALE_US (1000 * MILLISECOND)
+#define RTO_US (100 * MILLISECOND)
+#define RTO_US_MAX (1000 * MILLISECOND)
+#define LEAD_US (2 * MILLISECOND)
+#define SLEEP_US_MAX (1000 * MILLISECOND)
+#define BAD_FRAMES_MAX 10
+
+/* A device that is off says nothing; the other states are those of section 3.1. */
+enum { OFF, SEEKING, HALF_OPEN, OPEN };
+/* LINK and TIME frames that are owed. */
+enum { DUE_RESET = 1, DUE_HELLO = 2, DUE_WELCOME = 4, DUE_ANSWER = 8 };
+/* Of a lane. */
+enum { EXISTS = 1, SELECTIVE = 2, HAS_CREDIT = 4, OWES_ACK = 8, SEEN = 16, GRANT_CHANGED = 32 };
+/* Of a queued message. */
+enum { AGAIN = 1, ARRIVED = 2, ONCE = 4, TIMED = 8 };
+/* Of a topic; BOUND, DECLARED and UNUSABLE end with the session. */
+enum { BOUND = 1, DECLARED = 2, UNUSABLE = 4, FILTER = 8, RETAIN = 16 };
+
+static const struct {
+    uint8_t number, kind, class, credit;
+} lanes[LW_LANES] = LW_LANE_TABLE;
+
+/* Small things. */
+
+static uint16_t get16(const uint8_t *at) { return (uint16_t)(at[0] | at[1] << 8); }
+
+static uint32_t get32(const uint8_t *at) { return get16(at) | (uint32_t)get16(at + 2) << 16; }
+
+/* `a` comes after `b`, both counting around. */
+static bool after16(uint16_t a, uint16_t b) { return (uint16_t)(b - a) >= 0x8000; }
+
+static bool is_reliable(unsigned index) { return lanes[index].kind >= LW_RU; }
+
+static unsigned slot_of(const struct lw_lane *lane, unsigned place) { return (lane->head + place) % LW_WINDOW; }
+
+static unsigned text_bytes(const char *text)
+{
+    unsigned count = 0;
+    while (text[count]) count++;
+    return count;
+}
+
+static bool expired(lw_device *device, uint32_t since, uint32_t wait)
+{
+    uint32_t left = since + wait - device->now;
+    if ((int32_t)left <= 0) return true;
+    if (left < device->sleep) device->sleep = left;
+    return false;
+}
+
+static uint32_t airtime(const lw_device *device, unsigned bytes) { return bytes * device->byte_ns / 1000; }
+
+static uint32_t crc32(uint32_t crc, const uint8_t *bytes, unsigned count)
+{
+    static const uint32_t nibble[16] = {0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC, 0x76DC4190, 0x6B6B51F4,
+                                        0x4DB26158, 0x5005713C, 0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
+                                        0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C};
+    crc = ~crc;
+    while (count--) {
+        crc ^= *bytes++;
+        crc = nibble[crc & 15] ^ crc >> 4;
+        crc = nibble[crc & 15] ^ crc >> 4;
+    }
+    return ~crc;
+}
+
+static void tell(lw_device *device, enum lw_event_kind kind, unsigned lane, unsigned code, unsigned topic)
+{
+    lw_event event = {kind, (uint8_t)lane, (uint8_t)code, (uint16_t)topic, 0, NULL};
+    if (device->config->on_event) device->config->on_event(device, &event);
+}
+
+static void tell_text(lw_device *device, enum lw_event_kind kind, unsigned code, unsigned topic, const uint8_t *text,
+                      unsigned count)
+{
+    lw_event event = {kind, 0, (uint8_t)code, (uint16_t)topic, count, (const char *)text};
+    if (device->config->on_event) device->config->on_event(device, &event);
+}
+
+/* Queues. */
+
+/* Takes the oldest message off its queue. */
+static void forget_oldest(struct lw_lane *lane)
+{
+    lane->flags[lane->head] = 0;
+    lane->head = (uint8_t)slot_of(lane, 1);
+    lane->count--;
+}
+
+static uint16_t oldest_topic(const lw_device *device, unsigned index)
+{
+    return index ? (uint16_t)(TOPIC_DEVICE + device->queue[index - 1].topic[device->lane[index].head]) : 0;
+}
+
+static void finish_oldest(lw_device *device, unsigned index, enum lw_event_kind kind)
+{
+    uint16_t topic = oldest_topic(device, index);
+    forget_oldest(&device->lane[index]);
+    if (index) tell(device, kind, lanes[index].number, 0, topic);
+}
+
+/* Sessions. */
+
+static void seek(lw_device *device)
+{
+    if (device->state == OFF) return;
+    device->state = SEEKING;
+    device->theirs = 0;
+    device->due = (uint8_t)((device->due & DUE_RESET) | DUE_HELLO);
+    device->refused = 0;
+}
+
+/* The session is over: what was sent and not acknowledged may have arrived. */
+static void session_ended(lw_device *device, unsigned code)
+{
+    bool was_open = device->state == OPEN;
+    device->state = SEEKING;
+    for (unsigned i = 0; i < LW_LANES; i++) {
+        struct lw_lane *lane = &device->lane[i];
+        for (; lane->sent; lane->sent--) finish_oldest(device, i, LW_MAYBE);
+        lane->bits = 0;
+    }
+    if (was_open) tell(device, LW_CLOSED, 0, code, 0);
+}
+
+static void owe_reset(lw_device *device, uint32_t yours, unsigned code)
+{
+    device->reset_yours = yours;
+    device->reset_mine = device->nonce;
+    device->reset_code = (uint8_t)code;
+    device->due |= DUE_RESET;
+}
+
+static void renew_nonce(lw_device *device, uint32_t entropy)
+{
+    device->nonce = crc32(device->nonce ^ entropy, device->config->node_id, 8);
+    if (!device->nonce) device->nonce = 1;
+}
+
+/* This side ends the session. */
+static void end_session(lw_device *device, unsigned code)
+{
+    owe_reset(device, device->theirs, code);
+    renew_nonce(device, device->now);
+    session_ended(device, code);
+    seek(device);
+}
+
+static void session_opened(lw_device *device)
+{
+    device->state = OPEN;
+    device->heard = device->now;
+    device->bad_in_a_row = 0;
+    device->due &= (uint8_t)~DUE_HELLO;
+    tell(device, LW_OPENED, 0, 0, 0);
+}
+
+/* Everything of lanes and topics begins anew, with what the peer's HELLO, from `at`, says of its lanes. */
+static void begin_lanes(lw_device *device, const uint8_t *at, unsigned count)
+{
+    for (unsigned i = 0; i < LW_LANES; i++) {
+        struct lw_lane *lane = &device->lane[i];
+        lane->oldest = 1;
+        lane->next = is_reliable(i);
+        lane->granted = lanes[i].credit;
+        lane->bits = lane->backoff = lane->recovering = 0;
+        for (unsigned n = 0; n < count; n++) {
+            const uint8_t *offer = at + 6 * n;
+            if ((offer[0] & 0x37) != (lanes[i].kind << 4 | lanes[i].number)) continue;
+            lane->bits = EXISTS | (offer[0] & 8 ? SELECTIVE : 0);
+            lane->window = offer[1] < LW_WINDOW ? offer[1] : LW_WINDOW;
+            lane->credit = get16(offer + 4);
+            if (i && is_reliable(i) && lane->credit) lane->bits |= HAS_CREDIT;
+            if (!i) device->peer_assembly = get16(offer + 2);
+        }
+    }
+    for (unsigned i = 0; i < device->topics; i++) device->topic_bits[i] &= FILTER | RETAIN;
+    for (unsigned i = 0; i < LW_HOST_TOPICS; i++) device->host_topic[i] = 0;
+    device->control_tag = 0;
+}
+
+/* Whether a HELLO of `n` bytes keeps the rules. */
+static bool hello_is_right(const uint8_t *at, unsigned n)
+{
+    unsigned seen = 0, bytes;
+    if (n < HELLO_BYTES || !get32(at + 4) || get16(at + 18) < 100 || get16(at + 16) < 32 || get16(at + 16) > 1024) return false;
+    if (at[28] < 1 || at[28] > 8) return false;
+    bytes = HELLO_BYTES + 6u * at[28];
+    if (n <= bytes || at[bytes] > NAME_BYTES_MAX || n < bytes + 1 + at[bytes]) return false;
+    for (at += HELLO_BYTES; bytes > HELLO_BYTES; bytes -= 6, at += 6) {
+        unsigned bit = 1u << (at[0] & 7);
+        if (seen & bit || at[1] < 1 || at[1] > 16 || (bit == 1 && (at[0] & 0x30) != LW_RO << 4)) return false;
+        seen |= bit;
+    }
+    return seen & 1;
+}
+
+static void on_hello(lw_device *device, const uint8_t *at, unsigned n)
+{
+    uint8_t nonces[8];
+    if (n < 8 || !(at[3] & 1)) return; /* an echo */
+    if (at[1] > 1 || at[2] < 1) {
+        if (at[1] <= at[2]) owe_reset(device, get32(at + 4), LW_VERSION);
+        return;
+    }
+    if (!hello_is_right(at, n)) {
+        device->counters.stray++;
+        return;
+    }
+    device->due |= DUE_WELCOME;
+    if (device->state != SEEKING && get32(at + 4) == device->theirs) return;
+    session_ended(device, LW_RESTARTED);
+    if (device->state == OFF) return;
+    device->state = HALF_OPEN;
+    device->refused = 0;
+    device->due |= DUE_HELLO;
+    device->theirs = get32(at + 4);
+    device->peer_mtu = get16(at + 16) < device->mtu ? get16(at + 16) : device->mtu;
+    device->peer_dead_ms = get16(at + 18);
+    for (unsigned i = 0; i < 4; i++) {
+        nonces[i] = at[4 + i];
+        nonces[4 + i] = (uint8_t)(device->nonce >> 8 * i);
+    }
+    device->preset = crc32(0, nonces, 8);
+    begin_lanes(device, at + HELLO_BYTES, at[28]);
+}
+
+static void on_reset(lw_device *device, unsigned code)
+{
+    bool may_retry = code < 32 && (UINT32_C(1) << code & 0x2913); /* normal, shutdown, timeout, limit, slow_consumer, internal */
+    session_ended(device, code);
+    seek(device);
+    if (may_retry || device->state == OFF) return;
+    device->refused = 1;
+    device->due &= (uint8_t)~DUE_HELLO;
+    device->hello_at = device->now;
+}
+
+static void on_link(lw_device *device, const uint8_t *at, unsigned n)
+{
+    if (n > 9 && at[0] == LINK_HELLO) {
+        on_hello(device, at, n);
+        return;
+    }
+    if (n >= 10 && get32(at + 1) == device->nonce) {
+        uint32_t mine = get32(at + 5);
+        if (at[0] == LINK_WELCOME && mine == device->theirs && device->state == HALF_OPEN) {
+            session_opened(device);
+            return;
+        }
+        if (at[0] == LINK_WELCOME && device->state == OPEN && mine == device->theirs) return;
+        if (at[0] == LINK_RESET && (mine == device->theirs || device->state == SEEKING)) {
+            on_reset(device, at[9]);
+            return;
+        }
+    }
+    device->counters.stray++;
+}
+
+/* Topics. */
+
+/* Whether a filter matches a name, both in levels divided by `/`: `+` stands for one, `#` for all that follow. */
+static bool matches(const char *filter, const uint8_t *name, unsigned count)
+{
+    unsigned at = 0;
+    for (;; filter++) {
+        if (*filter == '#') return true;
+        if (*filter == '+') {
+            while (at < count && name[at] != '/') at++;
+        } else if (at == count) {
+            return !*filter || (filter[0] == '/' && filter[1] == '#');
+        } else if ((uint8_t)*filter != name[at++]) {
+            return false;
+        }
+    }
+}
+
+/* The first filter that is subscribed to and matches, or LW_TOPICS. */
+static unsigned find_filter(const lw_device *device, const uint8_t *name, unsigned count)
+{
+    for (unsigned i = 0; i < device->topics; i++)
+        if (device->topic_bits[i] & FILTER && device->subscription[i] && matches(device->name[i], name, count)) return i;
+    return LW_TOPICS;
+}
+
+/* The host's id for a name is remembered as the filter that asked for it. */
+static void on_topic(lw_device *device, uint16_t topic, const uint8_t *name, unsigned count)
+{
+    unsigned entry = find_filter(device, name, count), found = LW_HOST_TOPICS;
+    for (unsigned i = LW_HOST_TOPICS; i--;) {
+        if (device->host_topic[i] == topic) device->host_topic[i] = 0;
+        if (!device->host_topic[i]) found = i;
+    }
+    tell_text(device, LW_NAMED, 0, topic, name, count);
+    if (entry == LW_TOPICS || found == LW_HOST_TOPICS) return;
+    device->host_topic[found] = topic;
+    device->host_entry[found] = (uint8_t)entry;
+}
+
+static void deliver(lw_device *device, lw_message *message)
+{
+    unsigned entry = LW_TOPICS, own = message->topic - (unsigned)TOPIC_DEVICE;
+    if (own < device->topics) {
+        entry = own;
+        message->name = device->name[own];
+        if (!device->subscription[own]) entry = find_filter(device, (const uint8_t *)message->name, text_bytes(message->name));
+    } else {
+        for (unsigned i = 0; i < LW_HOST_TOPICS; i++)
+            if (device->host_topic[i] == message->topic) entry = device->host_entry[i];
+    }
+    if (entry == LW_TOPICS || !device->subscription[entry])
+        device->counters.dropped++;
+    else
+        device->subscription[entry]->on_message(device, message);
+}
+
+/* What arrives. */
+
+static unsigned lane_index(unsigned number)
+{
+    unsigned i = 0;
+    while (i < LW_LANES && lanes[i].number != number) i++;
+    return i;
+}
+
+/* The control message that was under way has arrived, or its part. */
+static void control_arrived(lw_device *device)
+{
+    if (device->control_part) {
+        device->control_part--;
+        return;
+    }
+    if (device->control_tag == TAG_TOPIC) device->topic_bits[device->control_index] |= BOUND;
+    device->control_tag = 0;
+}
+
+/* The oldest frame under way has arrived, and `*proof` moves to the newest copy known to have. */
+static void acknowledge(struct lw_lane *lane, unsigned slot, uint8_t *proof)
+{
+    if ((lane->flags[slot] & (ONCE | ARRIVED)) == ONCE && (int8_t)(lane->order[slot] - *proof) > 0) *proof = lane->order[slot];
+    lane->flags[slot] = (uint8_t)((lane->flags[slot] & ~AGAIN) | ARRIVED);
+}
+
+/* Everything under way that has not arrived, and was sent last before `proof`, goes again. */
+static void repeat(struct lw_lane *lane, uint8_t proof)
+{
+    for (unsigned place = 0; place < lane->sent; place++) {
+        unsigned slot = slot_of(lane, place);
+        if (!(lane->flags[slot] & ARRIVED) && (int8_t)(proof - lane->order[slot]) > 0) lane->flags[slot] |= AGAIN;
+    }
+}
+
+/* Section 5.3. */
+static void on_ack_entry(lw_device *device, unsigned index, uint16_t next, uint16_t map)
+{
+    struct lw_lane *lane = &device->lane[index];
+    uint16_t moved = (uint16_t)(next - lane->oldest);
+    uint8_t proof = (uint8_t)(lane->ordinal - 0x7F);
+    if (moved > lane->sent) return;
+    if (!moved && !(lane->bits & SELECTIVE) && lane->sent > 1 && !lane->recovering) {
+        lane->recovering = lane->sent;
+        proof = lane->ordinal;
+    }
+    if (moved) {
+        lane->backoff = 0;
+        lane->since = device->now;
+        lane->recovering = moved < lane->recovering ? (uint8_t)(lane->recovering - moved) : 0;
+    }
+    for (; moved && device->state == OPEN; moved--) {
+        acknowledge(lane, lane->head, &proof);
+        lane->sent--;
+        lane->oldest++;
+        if (!index) control_arrived(device);
+        finish_oldest(device, index, LW_ACKED);
+    }
+    for (unsigned place = 1; place < lane->sent; place++)
+        if (map >> (place - 1) & 1) acknowledge(lane, slot_of(lane, place), &proof);
+    repeat(lane, proof);
+}
+
+static bool on_ack(lw_device *device, const uint8_t *at, unsigned n)
+{
+    if (!n || at[0] < 1 || at[0] > 8 || n != 1 + 5u * at[0]) return false;
+    for (unsigned left = *at++; left; left--, at += 5) {
+        unsigned index = lane_index(at[0]);
+        if (index < LW_LANES && is_reliable(index)) on_ack_entry(device, index, get16(at + 1), get16(at + 3));
+    }
+    return true;
+}
+
+static bool on_time(lw_device *device, const uint8_t *at, unsigned n)
+{
+    if (n == 4) {
+        device->asked = get32(at);
+        device->asked_at = device->now;
+        device->due |= DUE_ANSWER;
+    }
+    return n == 0 || n == 4 || n == 12;
+}
+
+static bool on_credit(lw_device *device, const uint8_t *at, unsigned n)
+{
+    if (n < 1 || n < 1 + 3u * at[0]) return false;
+    for (unsigned left = *at++; left; left--, at += 3) {
+        unsigned index = lane_index(at[0]);
+        if (index < LW_LANES && after16(get16(at + 1), device->lane[index].credit)) device->lane[index].credit = get16(at + 1);
+    }
+    return true;
+}
+
+/* A control message, from its tag on, on the lane of this number; section 6. */
+static bool on_control(lw_device *device, unsigned lane, uint16_t topic, const uint8_t *at, unsigned n)
+{
+    if (!n || (at[0] != TAG_LOST && (lane || topic))) return false;
+    switch (at[0]) {
+    case TAG_TOPIC:
+        if (n < 4 || get16(at + 2) < TOPIC_HOST) return false;
+        on_topic(device, get16(at + 2), at + 4, n - 4);
+        return true;
+    case TAG_CREDIT:
+        return on_credit(device, at + 1, n - 1);
+    case TAG_LOST: {
+        lw_event event;
+        if (n < 8 || (lane && lane != at[1])) return false;
+        event = (lw_event){LW_LOST, at[1], at[2], topic, get32(at + 4), NULL};
+        if (device->config->on_event) device->config->on_event(device, &event);
+        return true;
+    }
+    case TAG_RESULT:
+        if (n < 3) return false;
+        tell_text(device, LW_RESULT, at[2], at[1] ? TOPIC_DEVICE + at[1] - 1u : 0, at + 3, n - 3);
+        return true;
+    default:
+        return true;
+    }
+}
+
+/* Whether the lane takes number `seq` now; section 5.2, and section 4 for unreliable lanes. */
+static bool takes(lw_device *device, unsigned index, uint16_t seq, uint16_t *missed)
+{
+    struct lw_lane *lane = &device->lane[index];
+    if (is_reliable(index)) {
+        if (lanes[index].credit && after16(seq, lane->granted)) return false;
+        lane->bits |= OWES_ACK;
+        if (seq != lane->next) return false;
+        lane->next++;
+        return true;
+    }
+    if (lane->bits & SEEN) {
+        if (!after16(seq, lane->next)) return false;
+        *missed = (uint16_t)(seq - lane->next - 1);
+    }
+    lane->bits |= SEEN;
+    lane->next = seq;
+    lane->since = device->now;
+    return true;
+}
+
+/* A numbered frame of `n` bytes without its CRC. */
+static bool on_numbered(lw_device *device, const uint8_t *frame, unsigned n)
+{
+    lw_message message = {NULL, NULL, 0, get16(frame + 3), 0, frame[0] & 7, (frame[0] & HEAD_TS) != 0, 0};
+    unsigned kind = frame[0] >> 5, at = HEADER_BYTES, index = lane_index(message.lane);
+    if (frame[0] & HEAD_FRAG) at += 2;
+    if (message.has_time) at += 4;
+    if (kind == KIND_REQ || kind == KIND_RSP) at += 3;
+    if (at > n || (kind != KIND_CTRL && (!message.topic || !message.lane))) return false;
+    if (index == LW_LANES || !(device->lane[index].bits & EXISTS)) {
+        device->counters.dropped++;
+        return true;
+    }
+    /* No lane of this device describes room for fragments. */
+    if (frame[0] & HEAD_FRAG || (kind == KIND_CTRL && !is_reliable(index))) return false;
+    if (!takes(device, index, get16(frame + 1), &message.missed)) {
+        device->counters.dropped++;
+        return true;
+    }
+    if (kind == KIND_CTRL) return on_control(device, message.lane, message.topic, frame + at, n - at);
+    if (kind != KIND_PUB) {
+        device->counters.dropped++;
+        return true;
+    }
+    if (message.has_time) message.time = get32(frame + HEADER_BYTES);
+    message.bytes = frame + at;
+    message.count = (uint16_t)(n - at);
+    deliver(device, &message);
+    return true;
+}
+
+static bool on_session_frame(lw_device *device, const uint8_t *frame, unsigned n)
+{
+    unsigned kind = frame[0] >> 5;
+    bool bare = !(frame[0] & 0x1F) && !get16(frame + 1) && !get16(frame + 3);
+    if (kind < KIND_ACK) return on_numbered(device, frame, n);
+    if (!bare) return false;
+    if (kind == KIND_ACK) return on_ack(device, frame + HEADER_BYTES, n - HEADER_BYTES);
+    if (kind == KIND_TIME) return on_time(device, frame + HEADER_BYTES, n - HEADER_BYTES);
+    return true;
+}
+
+static void on_frame(lw_device *device, unsigned n)
+{
+    const uint8_t *frame = device->receive;
+    bool is_link = n && frame[0] >> 5 == KIND_LINK;
+    if (n >= HEADER_BYTES + CRC_BYTES && !device->run_bad) {
+        n -= CRC_BYTES;
+        if (!is_link && device->state == SEEKING) {
+            device->counters.stray++;
+            return;
+        }
+        if (crc32(is_link ? 0 : device->preset, frame, n) == get32(frame + n)) {
+            if (is_link) {
+                if (frame[0] == KIND_LINK << 5 && !get32(frame + 1) && n + CRC_BYTES <= LINK_BYTES_MAX)
+                    on_link(device, frame + HEADER_BYTES, n - HEADER_BYTES);
+                else
+                    device->counters.stray++;
+                return;
+            }
+            device->counters.good++;
+            if (device->state == HALF_OPEN) session_opened(device);
+            device->heard = device->now;
+            device->bad_in_a_row = 0;
+            if (device->state == OPEN && !on_session_frame(device, frame, n)) end_session(device, LW_MALFORMED);
+            return;
+        }
+    }
+    device->counters.bad++;
+    if (device->bad_in_a_row < BAD_FRAMES_MAX) device->bad_in_a_row++;
+}
+
+static void append(lw_device *device, uint8_t byte)
+{
+    if (device->received == LW_RECEIVE_BYTES)
+        device->run_bad = 1;
+    else
+        device->receive[device->received++] = byte;
+}
+
+/* COBS, a byte at a time; section 1. */
+void lw_receive(lw_device *device, uint32_t now, const uint8_t *bytes, size_t count)
+{
+    device->now = now;
+    for (; count; count--, bytes++) {
+        if (!*bytes) {
+            unsigned n = device->received;
+            bool empty = !device->run_code;
+            if (device->run_left) device->run_bad = 1;
+            if (!empty && device->state != OFF) on_frame(device, n);
+            device->received = 0;
+            device->run_left = device->run_code = device->run_bad = 0;
+        } else if (device->run_left) {
+            device->run_left--;
+            append(device, *bytes);
+        } else {
+            if (device->run_code && device->run_code != 0xFF) append(device, 0);
+            device->run_code = *bytes;
+            device->run_left = (uint8_t)(*bytes - 1);
+        }
+    }
+}
+
+/* What is sent. A frame is built behind a gap and encoded in place towards the front, which never overtakes its reader. */
+
+static void put8(lw_device *device, unsigned byte) { device->transmit[device->transmit_end++] = (uint8_t)byte; }
+
+static void put16(lw_device *device, unsigned value)
+{
+    put8(device, value);
+    put8(device, value >> 8);
+}
+
+static void put32(lw_device *device, uint32_t value)
+{
+    put16(device, value & 0xFFFF);
+    put16(device, value >> 16);
+}
+
+static void put_bytes(lw_device *device, const uint8_t *bytes, unsigned count)
+{
+    while (count--) put8(device, *bytes++);
+}
+
+static void begin_frame(lw_device *device, unsigned first, unsigned seq, unsigned topic)
+{
+    device->transmit_end = LW_GAP_BYTES;
+    put8(device, first);
+    put16(device, seq);
+    put16(device, topic);
+}
+
+/* Appends the CRC and encodes the frame; returns its bytes on the line. */
+static unsigned end_frame(lw_device *device, uint32_t preset, unsigned zeros)
+{
+    uint8_t *to = device->transmit;
+    unsigned end, at = 0, code_at, code = 1;
+    put32(device, crc32(preset, to + LW_GAP_BYTES, device->transmit_end - LW_GAP_BYTES));
+    end = device->transmit_end;
+    if (!zeros && device->now - device->said > IDLE_US) zeros = 1;
+    while (zeros--) to[at++] = 0;
+    code_at = at++;
+    for (unsigned from = LW_GAP_BYTES; from < end; from++) {
+        uint8_t byte = to[from];
+        if (byte) {
+            to[at++] = byte;
+            code++;
+        }
+        if (!byte || (code == 0xFF && from + 1 < end)) {
+            to[code_at] = (uint8_t)code;
+            code_at = at++;
+            code = 1;
+        }
+    }
+    to[code_at] = (uint8_t)code;
+    to[at++] = 0;
+    device->transmit_at = 0;
+    device->transmit_end = (uint16_t)at;
+    device->transmit_lane = LW_LANES;
+    if ((int32_t)(device->free_at - device->now) < 0) device->free_at = device->now;
+    device->free_at += airtime(device, at);
+    return at;
+}
+
+static void send_hello(lw_device *device)
+{
+    const lw_config *config = device->config;
+    unsigned name = text_bytes(config->name);
+    if (name > NAME_BYTES_MAX) name = NAME_BYTES_MAX;
+    put8(device, LINK_HELLO);
+    put16(device, 0x0101);
+    put8(device, 0);
+    put32(device, device->nonce);
+    put_bytes(device, config->node_id, 8);
+    put16(device, device->mtu);
+    put16(device, device->dead_ms);
+    put32(device, config->baud);
+    put32(device, 0);
+    put8(device, LW_LANES);
+    for (unsigned i = 0; i < LW_LANES; i++) {
+        put8(device, lanes[i].kind << 4 | lanes[i].number);
+        put8(device, is_reliable(i) ? LW_WINDOW : 1);
+        put16(device, 0);
+        put16(device, lanes[i].credit);
+    }
+    put8(device, name);
+    put_bytes(device, (const uint8_t *)config->name, name);
+    device->hello_at = device->now;
+    device->refused = 0;
+}
+
+static void send_link(lw_device *device)
+{
+    begin_frame(device, KIND_LINK << 5, 0, 0);
+    if (device->due & DUE_RESET) {
+        device->due &= (uint8_t)~DUE_RESET;
+        put8(device, LINK_RESET);
+        put32(device, device->reset_yours);
+        put32(device, device->reset_mine);
+        put8(device, device->reset_code);
+    } else if (device->due & DUE_HELLO) {
+        device->due &= (uint8_t)~DUE_HELLO;
+        send_hello(device);
+    } else {
+        device->due &= (uint8_t)~DUE_WELCOME;
+        put8(device, LINK_WELCOME);
+        put32(device, device->theirs);
+        put32(device, device->nonce);
+        put8(device, 0);
+    }
+    end_frame(device, 0, 2);
+}
+
+static bool send_ack(lw_device *device)
+{
+    unsigned n = 0;
+    begin_frame(device, KIND_ACK << 5, 0, 0);
+    put8(device, 0);
+    for (unsigned i = 0; i < LW_LANES; i++) {
+        struct lw_lane *lane = &device->lane[i];
+        if (!(lane->bits & OWES_ACK)) continue;
+        lane->bits &= (uint8_t)~OWES_ACK;
+        put8(device, lanes[i].number);
+        put16(device, lane->next);
+        put16(device, 0);
+        n++;
+    }
+    if (!n) return false;
+    device->transmit[LW_GAP_BYTES + HEADER_BYTES] = (uint8_t)n;
+    end_frame(device, device->preset, 0);
+    return true;
+}
+
+static bool send_time(lw_device *device)
+{
+    bool answers = device->due & DUE_ANSWER;
+    if (!answers && !expired(device, device->said, device->peer_dead_ms * MILLISECOND / 3)) return false;
+    begin_frame(device, KIND_TIME << 5, 0, 0);
+    if (answers) {
+        device->due &= (uint8_t)~DUE_ANSWER;
+        put32(device, device->asked);
+        put32(device, device->asked_at);
+        put32(device, device->now);
+    }
+    end_frame(device, device->preset, 0);
+    return true;
+}
+
+/* Control messages are not stored: they are written from what they declare, each time they are sent. */
+
+static unsigned control_bytes(const lw_device *device, unsigned tag, unsigned index)
+{
+    static const uint8_t fixed[] = {0, 4, 14, 4, 5};
+    unsigned name = tag == TAG_CREDIT || ((tag == TAG_SUB || tag == TAG_UNSUB) && !(device->topic_bits[index] & FILTER))
+                        ? 0
+                        : text_bytes(device->name[index]);
+    return fixed[tag] + name;
+}
+
+/* Chooses the next control message, if the last one has arrived. */
+static bool next_control(lw_device *device)
+{
+    unsigned tag = 0, index = 0, bytes, parts;
+    if (device->control_tag) return true;
+    for (unsigned i = 0; i < LW_LANES && !tag; i++)
+        if (device->lane[i].bits & GRANT_CHANGED) tag = TAG_CREDIT, index = i;
+    for (unsigned i = 0; i < device->topics && !tag; i++) {
+        index = i;
+        if (device->topic_bits[i] & UNUSABLE) continue;
+        if (!(device->topic_bits[i] & (FILTER | BOUND)))
+            tag = TAG_TOPIC;
+        else if (!device->subscription[i] == !!(device->topic_bits[i] & DECLARED))
+            tag = device->subscription[i] ? TAG_SUB : TAG_UNSUB;
+    }
+    if (!tag) return false;
+    bytes = control_bytes(device, tag, index);
+    parts = (bytes + device->peer_mtu - 1u) / device->peer_mtu;
+    if (tag != TAG_CREDIT && parts > 1 && bytes > device->peer_assembly) {
+        device->topic_bits[index] |= UNUSABLE;
+        tell(device, LW_RESULT, 0, LW_LIMIT, TOPIC_DEVICE + index);
+        return next_control(device);
+    }
+    device->control_tag = (uint8_t)tag;
+    device->control_index = (uint8_t)index;
+    device->control_part = (uint8_t)(parts - 1);
+    if (tag == TAG_CREDIT) {
+        device->lane[index].bits &= (uint8_t)~GRANT_CHANGED;
+        device->told = device->lane[index].granted;
+    } else if (tag != TAG_TOPIC) {
+        device->topic_bits[index] ^= DECLARED;
+    }
+    return true;
+}
+
+static void put_fields(lw_device *device)
+{
+    unsigned tag = device->control_tag, index = device->control_index;
+    const lw_subscription *subscription;
+    put8(device, tag);
+    if (tag == TAG_CREDIT) {
+        put8(device, 1);
+        put8(device, lanes[index].number);
+        put16(device, device->told);
+        return;
+    }
+    put8(device, tag != TAG_TOPIC ? index + 1 : (device->topic_bits[index] & RETAIN) != 0);
+    put16(device, device->topic_bits[index] & FILTER ? 0 : TOPIC_DEVICE + index);
+    if (tag != TAG_SUB) return;
+    subscription = device->subscription[index];
+    put8(device, subscription ? subscription->flags : 0);
+    put8(device, subscription ? subscription->lane_plus_one : 0);
+    put8(device, subscription ? subscription->policy : 0);
+    put8(device, 0);
+    put16(device, subscription ? subscription->max_rate_hz : 0);
+    put32(device, subscription ? subscription->ttl_ms : 0);
+}
+
+static void send_control(lw_device *device)
+{
+    unsigned tag = device->control_tag, index = device->control_index;
+    unsigned left = control_bytes(device, tag, index), size = device->peer_mtu, part, parts;
+    const uint8_t *name = (const uint8_t *)device->name[index];
+    parts = (left + size - 1) / size;
+    part = parts - 1 - device->control_part;
+    begin_frame(device, KIND_CTRL << 5 | (parts > 1 ? HEAD_FRAG : 0), device->lane[0].oldest, 0);
+    if (parts > 1) put16(device, part | parts << 8);
+    left -= part * size;
+    size += device->transmit_end;
+    if (!part) {
+        unsigned from = device->transmit_end;
+        put_fields(device);
+        left -= device->transmit_end - from;
+    } else {
+        name += part * device->peer_mtu - (control_bytes(device, tag, index) - text_bytes(device->name[index]));
+    }
+    while (left-- && device->transmit_end < size) put8(device, *name++);
+}
+
+static void send_message(lw_device *device, unsigned index, unsigned slot)
+{
+    const struct lw_lane *lane = &device->lane[index];
+    const struct lw_queue *queue = &device->queue[index - 1];
+    bool timed = lane->flags[slot] & TIMED;
+    begin_frame(device, lanes[index].number | (timed ? HEAD_TS : 0), 0, TOPIC_DEVICE + queue->topic[slot]);
+    if (timed) put32(device, queue->time[slot]);
+    put_bytes(device, queue->data[slot], queue->length[slot]);
+}
+
+/* The place in its queue of what the lane may send now, or -1. */
+static int sendable(lw_device *device, unsigned index)
+{
+    struct lw_lane *lane = &device->lane[index];
+    unsigned place = 0;
+    if (!(lane->bits & EXISTS)) return -1;
+    for (; place < lane->sent; place++)
+        if (lane->flags[slot_of(lane, place)] & AGAIN) return (int)place;
+    /* The control lane has one message under way, which shows that a topic is bound before it is used. */
+    if (!index) return !place && next_control(device) ? 0 : -1;
+    if (place == lane->count || (is_reliable(index) && place >= lane->window)) return -1;
+    if (lane->bits & HAS_CREDIT && after16((uint16_t)(lane->oldest + place), lane->credit)) return -1;
+    return device->topic_bits[device->queue[index - 1].topic[slot_of(lane, place)]] & BOUND ? (int)place : -1;
+}
+
+static void send_lane(lw_device *device, unsigned index, unsigned place)
+{
+    struct lw_lane *lane = &device->lane[index];
+    unsigned slot = slot_of(lane, place), bytes;
+    uint16_t seq = (uint16_t)(lane->oldest + place);
+    if (index)
+        send_message(device, index, slot);
+    else
+        send_control(device);
+    device->transmit[LW_GAP_BYTES + 1] = (uint8_t)seq;
+    device->transmit[LW_GAP_BYTES + 2] = (uint8_t)(seq >> 8);
+    bytes = end_frame(device, device->preset, 0);
+    lane->spent = (uint16_t)(lane->spent + bytes);
+    if (!is_reliable(index)) {
+        forget_oldest(lane);
+        lane->oldest++;
+        return;
+    }
+    if (!place) device->transmit_lane = (uint8_t)index;
+    lane->order[slot] = lane->ordinal++;
+    if (place < lane->sent) {
+        lane->flags[slot] &= (uint8_t)~(AGAIN | ONCE);
+        device->counters.repeated++;
+    } else {
+        lane->flags[slot] |= ONCE;
+        lane->sent++;
+        if (!index) lane->count = 1;
+    }
+}
+
+/* The lane whose turn it is: of the smallest class, and of its lanes the one that used the least airtime. A lane that has
+ * nothing to send saves nothing up. */
+static bool send_next_lane(lw_device *device)
+{
+    unsigned best = LW_LANES, best_place = 0;
+    for (unsigned i = 0; i < LW_LANES; i++) {
+        int place = sendable(device, i);
+        if (place < 0) continue;
+        if (best < LW_LANES &&
+            (lanes[i].class > lanes[best].class || (lanes[i].class == lanes[best].class && !after16(device->lane[best].spent, device->lane[i].spent))))
+            continue;
+        best = i;
+        best_place = (unsigned)place;
+    }
+    if (best == LW_LANES) return false;
+    for (unsigned i = 0; i < LW_LANES; i++)
+        if (lanes[i].class == lanes[best].class && sendable(device, i) < 0) device->lane[i].spent = device->lane[best].spent;
+    send_lane(device, best, best_place);
+    return true;
+}
+
+/* Builds the next frame; section 9. */
+static bool send_next(lw_device *device)
+{
+    if (device->due & (DUE_RESET | DUE_HELLO | DUE_WELCOME)) {
+        send_link(device);
+        return true;
+    }
+    return device->state == OPEN && (send_ack(device) || send_time(device) || send_next_lane(device));
+}
+
+/* Hands over what was built; whether nothing of it is left. */
+static bool flush(lw_device *device)
+{
+    uint16_t left = (uint16_t)(device->transmit_end - device->transmit_at);
+    if (!left) return true;
+    size_t taken = device->config->write(device->config->user, device->transmit + device->transmit_at, left);
+    device->transmit_at = (uint16_t)(device->transmit_at + (taken < left ? taken : left));
+    if (taken) device->said = device->now;
+    if (taken < left) {
+        expired(device, device->now, airtime(device, 4) + 50);
+        return false;
+    }
+    if ((int32_t)(device->free_at - device->now) < 0) device->free_at = device->now;
+    if (device->transmit_lane < LW_LANES) device->lane[device->transmit_lane].since = device->free_at;
+    return true;
+}
+
+/* Time. */
+
+/* What has waited in a queue and does not fit this session. */
+static void drop_unsendable(lw_device *device, unsigned index)
+{
+    struct lw_lane *lane = &device->lane[index];
+    while (lane->count && !lane->sent) {
+        const struct lw_queue *queue = &device->queue[index - 1];
+        bool usable = !(device->topic_bits[queue->topic[lane->head]] & UNUSABLE);
+        if (usable && lane->bits & EXISTS && queue->length[lane->head] <= device->peer_mtu) return;
+        finish_oldest(device, index, LW_DROPPED);
+    }
+}
+
+static uint32_t frame_us(const lw_device *device) { return airtime(device, device->mtu + 17u); }
+
+static void on_lane_time(lw_device *device, unsigned index)
+{
+    struct lw_lane *lane = &device->lane[index];
+    if (!is_reliable(index)) {
+        if (lane->bits & SEEN && expired(device, lane->since, STALE_US)) lane->bits &= (uint8_t)~SEEN;
+    } else if (lane->sent && !(lane->flags[lane->head] & AGAIN)) {
+        uint32_t first = RTO_US + 3 * frame_us(device), rto = first << lane->backoff;
+        uint32_t most = first > RTO_US_MAX ? first : RTO_US_MAX;
+        if (!expired(device, lane->since, rto < most ? rto : most)) return;
+        if (rto < most) lane->backoff++;
+        lane->recovering = 0;
+        if (lane->bits & SELECTIVE)
+            lane->flags[lane->head] |= AGAIN;
+        else
+            repeat(lane, lane->ordinal);
+    }
+    if (index) drop_unsendable(device, index);
+}
+
+static void on_session_time(lw_device *device)
+{
+    uint32_t dead = device->dead_ms * MILLISECOND;
+    if (expired(device, device->heard, dead) ||
+        (device->bad_in_a_row == BAD_FRAMES_MAX && expired(device, device->heard, dead / 3))) {
+        end_session(device, LW_TIMEOUT);
+        return;
+    }
+    for (unsigned i = 0; i < LW_LANES && device->state == OPEN; i++) on_lane_time(device, i);
+}
+
+uint32_t lw_poll(lw_device *device, uint32_t now)
+{
+    bool sent = false;
+    device->now = now;
+    device->sleep = SLEEP_US_MAX;
+    if (device->state == OPEN)
+        on_session_time(device);
+    else if (device->state != OFF && expired(device, device->hello_at, device->refused ? REFUSED_US : HELLO_US))
+        device->due |= DUE_HELLO;
+    while (flush(device) && (!device->byte_ns || expired(device, device->free_at - LEAD_US, 0)) && send_next(device)) sent = true;
+    if (sent) expired(device, now, HELLO_US / 5);
+    return device->sleep;
+}
+
+/* What the application calls. */
+
+void lw_init(lw_device *device, const lw_config *config, uint32_t entropy)
+{
+    uint8_t *bytes = (uint8_t *)device;
+    uint32_t fits = config->baud / 1000 - 17, dead;
+    for (size_t i = 0; i < sizeof *device; i++) bytes[i] = 0;
+    device->config = config;
+    device->mtu = LW_MTU;
+    if (config->baud) {
+        device->byte_ns = UINT32_C(1000000000) / (config->baud / 10);
+        fits = config->baud < 49000 ? 32 : fits & ~UINT32_C(7);
+        if (fits < LW_MTU) device->mtu = (uint16_t)fits;
+    }
+    dead = 30 * (frame_us(device) / 1000);
+    device->dead_ms = config->dead_ms ? config->dead_ms : dead > 1500 ? (uint16_t)dead : 1500;
+    renew_nonce(device, entropy);
+}
+
+void lw_connect(lw_device *device, uint32_t now)
+{
+    if (device->state != OFF) return;
+    device->now = device->free_at = device->hello_at = now;
+    device->state = SEEKING;
+    seek(device);
+}
+
+void lw_disconnect(lw_device *device, uint8_t code)
+{
+    if (device->state >= HALF_OPEN) {
+        owe_reset(device, device->theirs, code);
+        renew_nonce(device, device->now);
+        session_ended(device, code);
+    }
+    device->state = OFF;
+    device->due &= DUE_RESET;
+}
+
+bool lw_is_open(const lw_device *device) { return device->state == OPEN; }
+
+/* The entry of this name, or a new one. */
+static unsigned find_entry(lw_device *device, const char *name)
+{
+    unsigned i = 0;
+    for (; i < device->topics; i++) {
+        const char *known = device->name[i], *wanted = name;
+        while (*known && *known == *wanted) known++, wanted++;
+        if (*known == *wanted) return i;
+    }
+    if (i == LW_TOPICS || !*name) return LW_TOPICS;
+    device->name[i] = name;
+    for (; *name; name++)
+        if (*name == '+' || *name == '#') device->topic_bits[i] = FILTER;
+    device->topics++;
+    return i;
+}
+
+uint16_t lw_topic(lw_device *device, const char *name, uint8_t flags)
+{
+    unsigned entry = find_entry(device, name);
+    if (entry == LW_TOPICS || device->topic_bits[entry] & FILTER) return 0;
+    if (flags & LW_RETAIN && !(device->topic_bits[entry] & RETAIN)) device->topic_bits[entry] = RETAIN | (device->topic_bits[entry] & DECLARED);
+    return (uint16_t)(TOPIC_DEVICE + entry);
+}
+
+uint16_t lw_subscribe(lw_device *device, const char *name, const lw_subscription *subscription)
+{
+    unsigned entry = find_entry(device, name);
+    if (entry == LW_TOPICS) return 0;
+    device->subscription[entry] = subscription;
+    device->topic_bits[entry] &= (uint8_t)~DECLARED;
+    return (uint16_t)(TOPIC_DEVICE + entry);
+}
+
+void lw_unsubscribe(lw_device *device, uint16_t id)
+{
+    unsigned entry = id - (unsigned)TOPIC_DEVICE;
+    if (entry < device->topics) device->subscription[entry] = NULL;
+}
+
+static lw_status publish(lw_device *device, unsigned topic, unsigned number, const uint8_t *bytes, size_t count, uint32_t time,
+                         unsigned flags)
+{
+    unsigned entry = topic - TOPIC_DEVICE, index = lane_index(number), place, slot;
+    struct lw_lane *lane = &device->lane[index];
+    struct lw_queue *queue;
+    bool is_open = device->state == OPEN;
+    if (entry >= device->topics || device->topic_bits[entry] & (FILTER | UNUSABLE)) return LW_NO_TOPIC;
+    if (!index || index == LW_LANES || (is_open && !(lane->bits & EXISTS))) return LW_NO_LANE;
+    if (count > (is_open ? device->peer_mtu : device->mtu)) return LW_TOO_LARGE;
+    if (!is_open && lanes[index].kind == LW_UU) return LW_NOT_OPEN;
+    queue = &device->queue[index - 1];
+    place = lane->count;
+    if (lanes[index].kind == LW_US)
+        for (unsigned i = 0; i < lane->count; i++)
+            if (queue->topic[slot_of(lane, i)] == entry) place = i;
+    if (place == LW_WINDOW) return LW_FULL;
+    if (place == lane->count) lane->count++;
+    slot = slot_of(lane, place);
+    lane->flags[slot] = (uint8_t)flags;
+    queue->time[slot] = time;
+    queue->topic[slot] = (uint8_t)entry;
+    queue->length[slot] = (uint16_t)count;
+    for (size_t i = 0; i < count; i++) queue->data[slot][i] = bytes[i];
+    return LW_OK;
+}
+
+lw_status lw_publish(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count)
+{
+    return publish(device, topic, lane, bytes, count, 0, 0);
+}
+
+lw_status lw_publish_at(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count, uint32_t time)
+{
+    return publish(device, topic, lane, bytes, count, time, TIMED);
+}
+
+void lw_grant(lw_device *device, uint8_t lane, uint16_t count)
+{
+    unsigned index = lane_index(lane);
+    if (index == LW_LANES || !lanes[index].credit) return;
+    device->lane[index].granted = (uint16_t)(device->lane[index].granted + count);
+    device->lane[index].bits |= GRANT_CHANGED;
+}
