@@ -6,6 +6,7 @@ enum { HEAD_FRAG = 0x10, HEAD_TS = 0x08 };
 enum { LINK_HELLO = 1, LINK_WELCOME, LINK_RESET };
 enum { TAG_TOPIC = 1, TAG_SUB, TAG_UNSUB, TAG_CREDIT, TAG_LOST, TAG_CONFIRM, TAG_RESULT };
 enum { HEADER_BYTES = 5, CRC_BYTES = 4, LINK_BYTES_MAX = 128, NAME_BYTES_MAX = 24, HELLO_BYTES = 29 };
+enum { NO_LANE = 8 };
 enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
 
 #define MILLISECOND UINT32_C(1000)
@@ -23,10 +24,10 @@ enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
 enum { OFF, SEEKING, HALF_OPEN, OPEN };
 /* LINK and TIME frames that are owed. */
 enum { DUE_RESET = 1, DUE_HELLO = 2, DUE_WELCOME = 4, DUE_ANSWER = 8 };
-/* Of a lane. */
-enum { EXISTS = 1, SELECTIVE = 2, HAS_CREDIT = 4, OWES_ACK = 8, SEEN = 16, GRANT_CHANGED = 32 };
-/* Of a queued message. */
-enum { AGAIN = 1, ARRIVED = 2, ONCE = 4, TIMED = 8 };
+/* Of a lane; SELECTIVE where HELLO has it. */
+enum { EXISTS = 1, HAS_CREDIT = 2, OWES_ACK = 4, SELECTIVE = 8, SEEN = 16, GRANT_CHANGED = 32 };
+/* Of a queued message, besides HEAD_TS. */
+enum { AGAIN = 1, ARRIVED = 2, ONCE = 4 };
 /* Of a topic; BOUND, DECLARED and UNUSABLE end with the session. */
 enum { BOUND = 1, DECLARED = 2, UNUSABLE = 4, FILTER = 8, RETAIN = 16 };
 
@@ -43,9 +44,16 @@ static uint32_t get32(const uint8_t *at) { return get16(at) | (uint32_t)get16(at
 /* `a` comes after `b`, both counting around. */
 static bool after16(uint16_t a, uint16_t b) { return (uint16_t)(b - a) >= 0x8000; }
 
-static bool is_reliable(unsigned index) { return lanes[index].kind >= LW_RU; }
+static bool is_reliable(const struct lw_lane *lane) { return lane->kind >= LW_RU; }
 
-static unsigned slot_of(const struct lw_lane *lane, unsigned place) { return (lane->head + place) % LW_WINDOW; }
+static struct lw_slot *slot_of(struct lw_lane *lane, unsigned place) { return lane->slot + (lane->head + place) % LW_WINDOW; }
+
+static struct lw_lane *find_lane(lw_device *device, unsigned number)
+{
+    for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++)
+        if (lane->number == number) return lane;
+    return NULL;
+}
 
 static unsigned text_bytes(const char *text)
 {
@@ -96,21 +104,15 @@ static void tell_text(lw_device *device, enum lw_event_kind kind, unsigned code,
 /* Takes the oldest message off its queue. */
 static void forget_oldest(struct lw_lane *lane)
 {
-    lane->flags[lane->head] = 0;
-    lane->head = (uint8_t)slot_of(lane, 1);
+    lane->head = (uint8_t)((lane->head + 1u) % LW_WINDOW);
     lane->count--;
 }
 
-static uint16_t oldest_topic(const lw_device *device, unsigned index)
+static void finish_oldest(lw_device *device, struct lw_lane *lane, enum lw_event_kind kind)
 {
-    return index ? (uint16_t)(TOPIC_DEVICE + device->queue[index - 1].topic[device->lane[index].head]) : 0;
-}
-
-static void finish_oldest(lw_device *device, unsigned index, enum lw_event_kind kind)
-{
-    uint16_t topic = oldest_topic(device, index);
-    forget_oldest(&device->lane[index]);
-    if (index) tell(device, kind, lanes[index].number, 0, topic);
+    unsigned topic = TOPIC_DEVICE + slot_of(lane, 0)->topic;
+    forget_oldest(lane);
+    if (lane->number) tell(device, kind, lane->number, 0, topic);
 }
 
 /* Sessions. */
@@ -129,9 +131,8 @@ static void session_ended(lw_device *device, unsigned code)
 {
     bool was_open = device->state == OPEN;
     device->state = SEEKING;
-    for (unsigned i = 0; i < LW_LANES; i++) {
-        struct lw_lane *lane = &device->lane[i];
-        for (; lane->sent; lane->sent--) finish_oldest(device, i, LW_MAYBE);
+    for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++) {
+        for (; lane->sent; lane->sent--) finish_oldest(device, lane, LW_MAYBE);
         lane->bits = 0;
     }
     if (was_open) tell(device, LW_CLOSED, 0, code, 0);
@@ -175,18 +176,18 @@ static void begin_lanes(lw_device *device, const uint8_t *at, unsigned count)
     for (unsigned i = 0; i < LW_LANES; i++) {
         struct lw_lane *lane = &device->lane[i];
         lane->oldest = 1;
-        lane->next = is_reliable(i);
+        lane->next = is_reliable(lane);
         lane->granted = lanes[i].credit;
         lane->bits = lane->backoff = lane->recovering = 0;
-        for (unsigned n = 0; n < count; n++) {
-            const uint8_t *offer = at + 6 * n;
-            if ((offer[0] & 0x37) != (lanes[i].kind << 4 | lanes[i].number)) continue;
-            lane->bits = EXISTS | (offer[0] & 8 ? SELECTIVE : 0);
-            lane->window = offer[1] < LW_WINDOW ? offer[1] : LW_WINDOW;
-            lane->credit = get16(offer + 4);
-            if (i && is_reliable(i) && lane->credit) lane->bits |= HAS_CREDIT;
-            if (!i) device->peer_assembly = get16(offer + 2);
-        }
+    }
+    for (; count; count--, at += 6) {
+        struct lw_lane *lane = find_lane(device, at[0] & 7);
+        if (!lane || (at[0] >> 4 & 3) != lane->kind) continue;
+        lane->bits = EXISTS | (at[0] & SELECTIVE);
+        lane->window = at[1] < LW_WINDOW ? at[1] : LW_WINDOW;
+        lane->credit = get16(at + 4);
+        if (lane->credit && lane->number && is_reliable(lane)) lane->bits |= HAS_CREDIT;
+        if (!lane->number) device->peer_assembly = get16(at + 2);
     }
     for (unsigned i = 0; i < device->topics; i++) device->topic_bits[i] &= FILTER | RETAIN;
     for (unsigned i = 0; i < LW_HOST_TOPICS; i++) device->host_topic[i] = 0;
@@ -330,13 +331,6 @@ static void deliver(lw_device *device, lw_message *message)
 
 /* What arrives. */
 
-static unsigned lane_index(unsigned number)
-{
-    unsigned i = 0;
-    while (i < LW_LANES && lanes[i].number != number) i++;
-    return i;
-}
-
 /* The control message that was under way has arrived, or its part. */
 static void control_arrived(lw_device *device)
 {
@@ -348,47 +342,46 @@ static void control_arrived(lw_device *device)
     device->control_tag = 0;
 }
 
-/* The oldest frame under way has arrived, and `*proof` moves to the newest copy known to have. */
-static void acknowledge(struct lw_lane *lane, unsigned slot, uint8_t *proof)
+/* A frame under way has arrived, and `proof` moves to the newest copy known to have. */
+static uint8_t acknowledge(struct lw_slot *slot, uint8_t proof)
 {
-    if ((lane->flags[slot] & (ONCE | ARRIVED)) == ONCE && (int8_t)(lane->order[slot] - *proof) > 0) *proof = lane->order[slot];
-    lane->flags[slot] = (uint8_t)((lane->flags[slot] & ~AGAIN) | ARRIVED);
+    bool proves = (slot->flags & (ONCE | ARRIVED)) == ONCE && (int8_t)(slot->order - proof) > 0;
+    slot->flags = (uint8_t)((slot->flags & ~AGAIN) | ARRIVED);
+    return proves ? slot->order : proof;
 }
 
 /* Everything under way that has not arrived, and was sent last before `proof`, goes again. */
 static void repeat(struct lw_lane *lane, uint8_t proof)
 {
     for (unsigned place = 0; place < lane->sent; place++) {
-        unsigned slot = slot_of(lane, place);
-        if (!(lane->flags[slot] & ARRIVED) && (int8_t)(proof - lane->order[slot]) > 0) lane->flags[slot] |= AGAIN;
+        struct lw_slot *slot = slot_of(lane, place);
+        if (!(slot->flags & ARRIVED) && (int8_t)(proof - slot->order) > 0) slot->flags |= AGAIN;
     }
 }
 
 /* Section 5.3. */
-static void on_ack_entry(lw_device *device, unsigned index, uint16_t next, uint16_t map)
+static void on_ack_entry(lw_device *device, struct lw_lane *lane, uint16_t next, uint16_t map)
 {
-    struct lw_lane *lane = &device->lane[index];
     uint16_t moved = (uint16_t)(next - lane->oldest);
     uint8_t proof = (uint8_t)(lane->ordinal - 0x7F);
     if (moved > lane->sent) return;
-    if (!moved && !(lane->bits & SELECTIVE) && lane->sent > 1 && !lane->recovering) {
-        lane->recovering = lane->sent;
-        proof = lane->ordinal;
-    }
     if (moved) {
         lane->backoff = 0;
         lane->since = device->now;
         lane->recovering = moved < lane->recovering ? (uint8_t)(lane->recovering - moved) : 0;
+    } else if (!(lane->bits & SELECTIVE) && lane->sent > 1 && !lane->recovering) {
+        lane->recovering = lane->sent;
+        proof = lane->ordinal;
     }
     for (; moved && device->state == OPEN; moved--) {
-        acknowledge(lane, lane->head, &proof);
+        proof = acknowledge(slot_of(lane, 0), proof);
         lane->sent--;
         lane->oldest++;
-        if (!index) control_arrived(device);
-        finish_oldest(device, index, LW_ACKED);
+        if (!lane->number) control_arrived(device);
+        finish_oldest(device, lane, LW_ACKED);
     }
-    for (unsigned place = 1; place < lane->sent; place++)
-        if (map >> (place - 1) & 1) acknowledge(lane, slot_of(lane, place), &proof);
+    for (unsigned place = 1; place < lane->sent; place++, map >>= 1)
+        if (map & 1) proof = acknowledge(slot_of(lane, place), proof);
     repeat(lane, proof);
 }
 
@@ -396,8 +389,8 @@ static bool on_ack(lw_device *device, const uint8_t *at, unsigned n)
 {
     if (!n || at[0] < 1 || at[0] > 8 || n != 1 + 5u * at[0]) return false;
     for (unsigned left = *at++; left; left--, at += 5) {
-        unsigned index = lane_index(at[0]);
-        if (index < LW_LANES && is_reliable(index)) on_ack_entry(device, index, get16(at + 1), get16(at + 3));
+        struct lw_lane *lane = find_lane(device, at[0]);
+        if (lane && is_reliable(lane)) on_ack_entry(device, lane, get16(at + 1), get16(at + 3));
     }
     return true;
 }
@@ -416,8 +409,8 @@ static bool on_credit(lw_device *device, const uint8_t *at, unsigned n)
 {
     if (n < 1 || n < 1 + 3u * at[0]) return false;
     for (unsigned left = *at++; left; left--, at += 3) {
-        unsigned index = lane_index(at[0]);
-        if (index < LW_LANES && after16(get16(at + 1), device->lane[index].credit)) device->lane[index].credit = get16(at + 1);
+        struct lw_lane *lane = find_lane(device, at[0]);
+        if (lane && after16(get16(at + 1), lane->credit)) lane->credit = get16(at + 1);
     }
     return true;
 }
@@ -450,11 +443,10 @@ static bool on_control(lw_device *device, unsigned lane, uint16_t topic, const u
 }
 
 /* Whether the lane takes number `seq` now; section 5.2, and section 4 for unreliable lanes. */
-static bool takes(lw_device *device, unsigned index, uint16_t seq, uint16_t *missed)
+static bool takes(lw_device *device, struct lw_lane *lane, uint16_t seq, uint16_t *missed)
 {
-    struct lw_lane *lane = &device->lane[index];
-    if (is_reliable(index)) {
-        if (lanes[index].credit && after16(seq, lane->granted)) return false;
+    if (is_reliable(lane)) {
+        if (lanes[lane - device->lane].credit && after16(seq, lane->granted)) return false;
         lane->bits |= OWES_ACK;
         if (seq != lane->next) return false;
         lane->next++;
@@ -474,18 +466,19 @@ static bool takes(lw_device *device, unsigned index, uint16_t seq, uint16_t *mis
 static bool on_numbered(lw_device *device, const uint8_t *frame, unsigned n)
 {
     lw_message message = {NULL, NULL, 0, get16(frame + 3), 0, frame[0] & 7, (frame[0] & HEAD_TS) != 0, 0};
-    unsigned kind = frame[0] >> 5, at = HEADER_BYTES, index = lane_index(message.lane);
+    unsigned kind = frame[0] >> 5, at = HEADER_BYTES;
+    struct lw_lane *lane = find_lane(device, message.lane);
     if (frame[0] & HEAD_FRAG) at += 2;
     if (message.has_time) at += 4;
     if (kind == KIND_REQ || kind == KIND_RSP) at += 3;
     if (at > n || (kind != KIND_CTRL && (!message.topic || !message.lane))) return false;
-    if (index == LW_LANES || !(device->lane[index].bits & EXISTS)) {
+    if (!lane || !(lane->bits & EXISTS)) {
         device->counters.dropped++;
         return true;
     }
     /* No lane of this device describes room for fragments. */
-    if (frame[0] & HEAD_FRAG || (kind == KIND_CTRL && !is_reliable(index))) return false;
-    if (!takes(device, index, get16(frame + 1), &message.missed)) {
+    if (frame[0] & HEAD_FRAG || (kind == KIND_CTRL && !is_reliable(lane))) return false;
+    if (!takes(device, lane, get16(frame + 1), &message.missed)) {
         device->counters.dropped++;
         return true;
     }
@@ -628,7 +621,7 @@ static unsigned end_frame(lw_device *device, uint32_t preset, unsigned zeros)
     to[at++] = 0;
     device->transmit_at = 0;
     device->transmit_end = (uint16_t)at;
-    device->transmit_lane = LW_LANES;
+    device->transmit_lane = NO_LANE;
     if ((int32_t)(device->free_at - device->now) < 0) device->free_at = device->now;
     device->free_at += airtime(device, at);
     return at;
@@ -651,7 +644,7 @@ static void send_hello(lw_device *device)
     put8(device, LW_LANES);
     for (unsigned i = 0; i < LW_LANES; i++) {
         put8(device, lanes[i].kind << 4 | lanes[i].number);
-        put8(device, is_reliable(i) ? LW_WINDOW : 1);
+        put8(device, lanes[i].kind >= LW_RU ? LW_WINDOW : 1);
         put16(device, 0);
         put16(device, lanes[i].credit);
     }
@@ -688,11 +681,10 @@ static bool send_ack(lw_device *device)
     unsigned n = 0;
     begin_frame(device, KIND_ACK << 5, 0, 0);
     put8(device, 0);
-    for (unsigned i = 0; i < LW_LANES; i++) {
-        struct lw_lane *lane = &device->lane[i];
+    for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++) {
         if (!(lane->bits & OWES_ACK)) continue;
         lane->bits &= (uint8_t)~OWES_ACK;
-        put8(device, lanes[i].number);
+        put8(device, lane->number);
         put16(device, lane->next);
         put16(device, 0);
         n++;
@@ -767,6 +759,7 @@ static bool next_control(lw_device *device)
 static void put_fields(lw_device *device)
 {
     unsigned tag = device->control_tag, index = device->control_index;
+    static const lw_subscription none;
     const lw_subscription *subscription;
     put8(device, tag);
     if (tag == TAG_CREDIT) {
@@ -778,23 +771,23 @@ static void put_fields(lw_device *device)
     put8(device, tag != TAG_TOPIC ? index + 1 : (device->topic_bits[index] & RETAIN) != 0);
     put16(device, device->topic_bits[index] & FILTER ? 0 : TOPIC_DEVICE + index);
     if (tag != TAG_SUB) return;
-    subscription = device->subscription[index];
-    put8(device, subscription ? subscription->flags : 0);
-    put8(device, subscription ? subscription->lane_plus_one : 0);
-    put8(device, subscription ? subscription->policy : 0);
+    subscription = device->subscription[index] ? device->subscription[index] : &none;
+    put8(device, subscription->flags);
+    put8(device, subscription->lane_plus_one);
+    put8(device, subscription->policy);
     put8(device, 0);
-    put16(device, subscription ? subscription->max_rate_hz : 0);
-    put32(device, subscription ? subscription->ttl_ms : 0);
+    put16(device, subscription->max_rate_hz);
+    put32(device, subscription->ttl_ms);
 }
 
-static void send_control(lw_device *device)
+static void send_control(lw_device *device, unsigned seq)
 {
     unsigned tag = device->control_tag, index = device->control_index;
     unsigned left = control_bytes(device, tag, index), size = device->peer_mtu, part, parts;
     const uint8_t *name = (const uint8_t *)device->name[index];
     parts = (left + size - 1) / size;
     part = parts - 1 - device->control_part;
-    begin_frame(device, KIND_CTRL << 5 | (parts > 1 ? HEAD_FRAG : 0), device->lane[0].oldest, 0);
+    begin_frame(device, KIND_CTRL << 5 | (parts > 1 ? HEAD_FRAG : 0), seq, 0);
     if (parts > 1) put16(device, part | parts << 8);
     left -= part * size;
     size += device->transmit_end;
@@ -808,79 +801,77 @@ static void send_control(lw_device *device)
     while (left-- && device->transmit_end < size) put8(device, *name++);
 }
 
-static void send_message(lw_device *device, unsigned index, unsigned slot)
+static uint8_t *data_of(lw_device *device, const struct lw_lane *lane, const struct lw_slot *slot)
 {
-    const struct lw_lane *lane = &device->lane[index];
-    const struct lw_queue *queue = &device->queue[index - 1];
-    bool timed = lane->flags[slot] & TIMED;
-    begin_frame(device, lanes[index].number | (timed ? HEAD_TS : 0), 0, TOPIC_DEVICE + queue->topic[slot]);
-    if (timed) put32(device, queue->time[slot]);
-    put_bytes(device, queue->data[slot], queue->length[slot]);
+    return device->data[lane - device->lane - 1][slot - lane->slot];
 }
 
-/* The place in its queue of what the lane may send now, or -1. */
-static int sendable(lw_device *device, unsigned index)
+/* Which queued message of the lane may be sent now, or NULL. */
+static struct lw_slot *sendable(lw_device *device, struct lw_lane *lane)
 {
-    struct lw_lane *lane = &device->lane[index];
     unsigned place = 0;
-    if (!(lane->bits & EXISTS)) return -1;
-    for (; place < lane->sent; place++)
-        if (lane->flags[slot_of(lane, place)] & AGAIN) return (int)place;
+    struct lw_slot *slot;
+    if (!(lane->bits & EXISTS)) return NULL;
+    for (;; place++) {
+        slot = slot_of(lane, place);
+        if (place == lane->sent) break;
+        if (slot->flags & AGAIN) return slot;
+    }
     /* The control lane has one message under way, which shows that a topic is bound before it is used. */
-    if (!index) return !place && next_control(device) ? 0 : -1;
-    if (place == lane->count || (is_reliable(index) && place >= lane->window)) return -1;
-    if (lane->bits & HAS_CREDIT && after16((uint16_t)(lane->oldest + place), lane->credit)) return -1;
-    return device->topic_bits[device->queue[index - 1].topic[slot_of(lane, place)]] & BOUND ? (int)place : -1;
+    if (!lane->number) return !place && next_control(device) ? slot : NULL;
+    if (place == lane->count || (is_reliable(lane) && place >= lane->window)) return NULL;
+    if (lane->bits & HAS_CREDIT && after16((uint16_t)(lane->oldest + place), lane->credit)) return NULL;
+    return device->topic_bits[slot->topic] & BOUND ? slot : NULL;
 }
 
-static void send_lane(lw_device *device, unsigned index, unsigned place)
+static void send_slot(lw_device *device, struct lw_lane *lane, struct lw_slot *slot)
 {
-    struct lw_lane *lane = &device->lane[index];
-    unsigned slot = slot_of(lane, place), bytes;
-    uint16_t seq = (uint16_t)(lane->oldest + place);
-    if (index)
-        send_message(device, index, slot);
-    else
-        send_control(device);
-    device->transmit[LW_GAP_BYTES + 1] = (uint8_t)seq;
-    device->transmit[LW_GAP_BYTES + 2] = (uint8_t)(seq >> 8);
+    unsigned place = ((unsigned)(slot - lane->slot) - lane->head) % LW_WINDOW, bytes;
+    unsigned seq = lane->oldest + place;
+    if (lane->number) {
+        begin_frame(device, lane->number | (slot->flags & HEAD_TS), seq, TOPIC_DEVICE + slot->topic);
+        put_bytes(device, data_of(device, lane, slot), slot->bytes);
+    } else {
+        send_control(device, seq);
+    }
     bytes = end_frame(device, device->preset, 0);
     lane->spent = (uint16_t)(lane->spent + bytes);
-    if (!is_reliable(index)) {
+    if (!is_reliable(lane)) {
         forget_oldest(lane);
         lane->oldest++;
         return;
     }
-    if (!place) device->transmit_lane = (uint8_t)index;
-    lane->order[slot] = lane->ordinal++;
+    if (!place) device->transmit_lane = lane->number;
+    slot->order = lane->ordinal++;
     if (place < lane->sent) {
-        lane->flags[slot] &= (uint8_t)~(AGAIN | ONCE);
+        slot->flags &= (uint8_t)~(AGAIN | ONCE);
         device->counters.repeated++;
-    } else {
-        lane->flags[slot] |= ONCE;
-        lane->sent++;
-        if (!index) lane->count = 1;
+        return;
     }
+    if (!lane->number) {
+        slot->flags = 0;
+        lane->count = 1;
+    }
+    slot->flags |= ONCE;
+    lane->sent++;
 }
 
 /* The lane whose turn it is: of the smallest class, and of its lanes the one that used the least airtime. A lane that has
  * nothing to send saves nothing up. */
 static bool send_next_lane(lw_device *device)
 {
-    unsigned best = LW_LANES, best_place = 0;
+    unsigned best = LW_LANES, ready = 0;
     for (unsigned i = 0; i < LW_LANES; i++) {
-        int place = sendable(device, i);
-        if (place < 0) continue;
-        if (best < LW_LANES &&
-            (lanes[i].class > lanes[best].class || (lanes[i].class == lanes[best].class && !after16(device->lane[best].spent, device->lane[i].spent))))
-            continue;
-        best = i;
-        best_place = (unsigned)place;
+        if (!sendable(device, &device->lane[i])) continue;
+        ready |= 1u << i;
+        if (best == LW_LANES || lanes[i].class < lanes[best].class ||
+            (lanes[i].class == lanes[best].class && after16(device->lane[best].spent, device->lane[i].spent)))
+            best = i;
     }
-    if (best == LW_LANES) return false;
+    if (!ready) return false;
     for (unsigned i = 0; i < LW_LANES; i++)
-        if (lanes[i].class == lanes[best].class && sendable(device, i) < 0) device->lane[i].spent = device->lane[best].spent;
-    send_lane(device, best, best_place);
+        if (lanes[i].class == lanes[best].class && !(ready >> i & 1)) device->lane[i].spent = device->lane[best].spent;
+    send_slot(device, &device->lane[best], sendable(device, &device->lane[best]));
     return true;
 }
 
@@ -907,43 +898,41 @@ static bool flush(lw_device *device)
         return false;
     }
     if ((int32_t)(device->free_at - device->now) < 0) device->free_at = device->now;
-    if (device->transmit_lane < LW_LANES) device->lane[device->transmit_lane].since = device->free_at;
+    if (device->transmit_lane != NO_LANE) find_lane(device, device->transmit_lane)->since = device->free_at;
     return true;
 }
 
 /* Time. */
 
 /* What has waited in a queue and does not fit this session. */
-static void drop_unsendable(lw_device *device, unsigned index)
+static void drop_unsendable(lw_device *device, struct lw_lane *lane)
 {
-    struct lw_lane *lane = &device->lane[index];
     while (lane->count && !lane->sent) {
-        const struct lw_queue *queue = &device->queue[index - 1];
-        bool usable = !(device->topic_bits[queue->topic[lane->head]] & UNUSABLE);
-        if (usable && lane->bits & EXISTS && queue->length[lane->head] <= device->peer_mtu) return;
-        finish_oldest(device, index, LW_DROPPED);
+        const struct lw_slot *slot = slot_of(lane, 0);
+        unsigned payload = slot->bytes - (slot->flags & HEAD_TS) / 2u;
+        if (lane->bits & EXISTS && payload <= device->peer_mtu && !(device->topic_bits[slot->topic] & UNUSABLE)) return;
+        finish_oldest(device, lane, LW_DROPPED);
     }
 }
 
 static uint32_t frame_us(const lw_device *device) { return airtime(device, device->mtu + 17u); }
 
-static void on_lane_time(lw_device *device, unsigned index)
+static void on_lane_time(lw_device *device, struct lw_lane *lane)
 {
-    struct lw_lane *lane = &device->lane[index];
-    if (!is_reliable(index)) {
+    if (!is_reliable(lane)) {
         if (lane->bits & SEEN && expired(device, lane->since, STALE_US)) lane->bits &= (uint8_t)~SEEN;
-    } else if (lane->sent && !(lane->flags[lane->head] & AGAIN)) {
+    } else if (lane->sent && !(slot_of(lane, 0)->flags & AGAIN)) {
         uint32_t first = RTO_US + 3 * frame_us(device), rto = first << lane->backoff;
-        uint32_t most = first > RTO_US_MAX ? first : RTO_US_MAX;
-        if (!expired(device, lane->since, rto < most ? rto : most)) return;
-        if (rto < most) lane->backoff++;
+        if (rto > RTO_US_MAX && lane->backoff) rto = first > RTO_US_MAX ? first : RTO_US_MAX;
+        if (!expired(device, lane->since, rto)) return;
+        if (rto < RTO_US_MAX) lane->backoff++;
         lane->recovering = 0;
         if (lane->bits & SELECTIVE)
-            lane->flags[lane->head] |= AGAIN;
+            slot_of(lane, 0)->flags |= AGAIN;
         else
             repeat(lane, lane->ordinal);
     }
-    if (index) drop_unsendable(device, index);
+    if (lane->number) drop_unsendable(device, lane);
 }
 
 static void on_session_time(lw_device *device)
@@ -954,7 +943,7 @@ static void on_session_time(lw_device *device)
         end_session(device, LW_TIMEOUT);
         return;
     }
-    for (unsigned i = 0; i < LW_LANES && device->state == OPEN; i++) on_lane_time(device, i);
+    for (unsigned i = 0; i < LW_LANES && device->state == OPEN; i++) on_lane_time(device, &device->lane[i]);
 }
 
 uint32_t lw_poll(lw_device *device, uint32_t now)
@@ -978,6 +967,10 @@ void lw_init(lw_device *device, const lw_config *config, uint32_t entropy)
     uint8_t *bytes = (uint8_t *)device;
     uint32_t fits = config->baud / 1000 - 17, dead;
     for (size_t i = 0; i < sizeof *device; i++) bytes[i] = 0;
+    for (unsigned i = 0; i < LW_LANES; i++) {
+        device->lane[i].number = lanes[i].number;
+        device->lane[i].kind = lanes[i].kind;
+    }
     device->config = config;
     device->mtu = LW_MTU;
     if (config->baud) {
@@ -1051,47 +1044,45 @@ void lw_unsubscribe(lw_device *device, uint16_t id)
     if (entry < device->topics) device->subscription[entry] = NULL;
 }
 
-static lw_status publish(lw_device *device, unsigned topic, unsigned number, const uint8_t *bytes, size_t count, uint32_t time,
-                         unsigned flags)
+lw_status lw_publish_at(lw_device *device, uint16_t topic, uint8_t number, const void *bytes, size_t count,
+                        const uint32_t *time)
 {
-    unsigned entry = topic - TOPIC_DEVICE, index = lane_index(number), place, slot;
-    struct lw_lane *lane = &device->lane[index];
-    struct lw_queue *queue;
+    unsigned entry = topic - (unsigned)TOPIC_DEVICE, place;
+    struct lw_lane *lane = find_lane(device, number);
     bool is_open = device->state == OPEN;
+    struct lw_slot *slot;
+    uint8_t *to;
     if (entry >= device->topics || device->topic_bits[entry] & (FILTER | UNUSABLE)) return LW_NO_TOPIC;
-    if (!index || index == LW_LANES || (is_open && !(lane->bits & EXISTS))) return LW_NO_LANE;
+    if (!number || !lane || (is_open && !(lane->bits & EXISTS))) return LW_NO_LANE;
     if (count > (is_open ? device->peer_mtu : device->mtu)) return LW_TOO_LARGE;
-    if (!is_open && lanes[index].kind == LW_UU) return LW_NOT_OPEN;
-    queue = &device->queue[index - 1];
-    place = lane->count;
-    if (lanes[index].kind == LW_US)
-        for (unsigned i = 0; i < lane->count; i++)
-            if (queue->topic[slot_of(lane, i)] == entry) place = i;
+    if (!is_open && lane->kind == LW_UU) return LW_NOT_OPEN;
+    for (place = 0; place < lane->count; place++)
+        if (lane->kind == LW_US && slot_of(lane, place)->topic == entry) break;
     if (place == LW_WINDOW) return LW_FULL;
     if (place == lane->count) lane->count++;
     slot = slot_of(lane, place);
-    lane->flags[slot] = (uint8_t)flags;
-    queue->time[slot] = time;
-    queue->topic[slot] = (uint8_t)entry;
-    queue->length[slot] = (uint16_t)count;
-    for (size_t i = 0; i < count; i++) queue->data[slot][i] = bytes[i];
+    to = data_of(device, lane, slot);
+    slot->topic = (uint8_t)entry;
+    slot->flags = 0;
+    slot->bytes = (uint16_t)count;
+    if (time) {
+        slot->flags = HEAD_TS;
+        slot->bytes = (uint16_t)(count + 4);
+        for (unsigned shift = 0; shift < 32; shift += 8) *to++ = (uint8_t)(*time >> shift);
+    }
+    for (const uint8_t *from = bytes; count; count--) *to++ = *from++;
     return LW_OK;
 }
 
 lw_status lw_publish(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count)
 {
-    return publish(device, topic, lane, bytes, count, 0, 0);
+    return lw_publish_at(device, topic, lane, bytes, count, NULL);
 }
 
-lw_status lw_publish_at(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count, uint32_t time)
+void lw_grant(lw_device *device, uint8_t number, uint16_t count)
 {
-    return publish(device, topic, lane, bytes, count, time, TIMED);
-}
-
-void lw_grant(lw_device *device, uint8_t lane, uint16_t count)
-{
-    unsigned index = lane_index(lane);
-    if (index == LW_LANES || !lanes[index].credit) return;
-    device->lane[index].granted = (uint16_t)(device->lane[index].granted + count);
-    device->lane[index].bits |= GRANT_CHANGED;
+    struct lw_lane *lane = find_lane(device, number);
+    if (!lane) return;
+    lane->granted = (uint16_t)(lane->granted + count);
+    lane->bits |= GRANT_CHANGED;
 }

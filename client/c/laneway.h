@@ -128,18 +128,16 @@ typedef struct {
 
 /* The rest of this file's structures is the library's own; it is here so that the caller can reserve their memory. */
 
-struct lw_lane {
-    uint32_t since;
-    uint16_t oldest, credit, next, granted, spent;
-    uint8_t head, count, sent, window, backoff, ordinal, recovering, bits;
-    uint8_t flags[LW_WINDOW], order[LW_WINDOW];
+struct lw_slot {
+    uint16_t bytes;
+    uint8_t topic, flags, order;
 };
 
-struct lw_queue {
-    uint32_t time[LW_WINDOW];
-    uint16_t length[LW_WINDOW];
-    uint8_t topic[LW_WINDOW];
-    uint8_t data[LW_WINDOW][LW_MTU];
+struct lw_lane {
+    uint8_t number, kind, head, count, sent, window, backoff, ordinal, recovering, bits;
+    uint16_t oldest, credit, next, granted, spent;
+    uint32_t since;
+    struct lw_slot slot[LW_WINDOW];
 };
 
 /** Frames since lw_init(); they only grow, and wrap. */
@@ -155,24 +153,25 @@ typedef struct {
 #define LW_FRAME_BYTES (LW_MTU + 13 > 63 + 6 * LW_LANES ? LW_MTU + 13 : 63 + 6 * LW_LANES)
 #define LW_GAP_BYTES (3 + LW_FRAME_BYTES / 254)
 
+/* Small members first: instructions of 16 bits reach 32 bytes, 64 bytes or 128 bytes far, depending on the size. */
 struct lw_device {
-    const lw_config *config;
-    uint32_t now, sleep, heard, said, hello_at, free_at, byte_ns;
-    uint32_t nonce, theirs, preset, reset_yours, reset_mine, asked, asked_at;
-    uint16_t mtu, peer_mtu, peer_dead_ms, peer_assembly, dead_ms, transmit_at, transmit_end, received, told;
     uint8_t state, due, refused, reset_code, bad_in_a_row;
     uint8_t run_left, run_code, run_bad, transmit_lane;
     uint8_t control_tag, control_index, control_part, topics;
+    uint16_t mtu, peer_mtu, peer_dead_ms, peer_assembly, dead_ms, transmit_at, transmit_end, received, told;
+    const lw_config *config;
+    uint32_t now, sleep, heard, said, hello_at, free_at, byte_ns;
+    uint32_t nonce, theirs, preset, reset_yours, reset_mine, asked, asked_at;
     lw_counters counters;
-    struct lw_lane lane[LW_LANES];
-    struct lw_queue queue[LW_LANES - 1];
+    uint8_t topic_bits[LW_TOPICS];
     const char *name[LW_TOPICS];
     const lw_subscription *subscription[LW_TOPICS];
-    uint8_t topic_bits[LW_TOPICS];
+    struct lw_lane lane[LW_LANES];
     uint16_t host_topic[LW_HOST_TOPICS];
     uint8_t host_entry[LW_HOST_TOPICS];
-    uint8_t receive[LW_RECEIVE_BYTES];
     uint8_t transmit[LW_GAP_BYTES + LW_FRAME_BYTES + 1];
+    uint8_t receive[LW_RECEIVE_BYTES];
+    uint8_t data[LW_LANES - 1][LW_WINDOW][LW_MTU + 4];
 };
 
 /** Prepares a device. `entropy` must differ from start to start: a hardware random number, or a counter in memory that
@@ -204,8 +203,9 @@ void lw_unsubscribe(lw_device *device, uint16_t id);
  * sent; of a state lane the newest message of each topic waits; on a stream lane nothing waits for a session. */
 lw_status lw_publish(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count);
 
-/** The same, with the time of the message on the device's clock. */
-lw_status lw_publish_at(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count, uint32_t time);
+/** The same, with the time of the message on the device's clock, in microseconds. */
+lw_status lw_publish_at(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count,
+                        const uint32_t *time);
 
 /** Lets the host send `count` more messages on a lane with credit. */
 void lw_grant(lw_device *device, uint8_t lane, uint16_t count);
