@@ -25,7 +25,7 @@ enum { OFF, SEEKING, HALF_OPEN, OPEN };
 /* LINK and TIME frames that are owed. */
 enum { DUE_RESET = 1, DUE_HELLO = 2, DUE_WELCOME = 4, DUE_ANSWER = 8 };
 /* Of a lane; SELECTIVE where HELLO has it. */
-enum { EXISTS = 1, HAS_CREDIT = 2, OWES_ACK = 4, SELECTIVE = 8, SEEN = 16, GRANT_CHANGED = 32 };
+enum { EXISTS = 1, HAS_CREDIT = 2, OWES_ACK = 4, SELECTIVE = 8, SEEN = 16, GRANT_CHANGED = 32, LIMITED = 64 };
 /* Of a queued message, besides HEAD_TS. */
 enum { AGAIN = 1, ARRIVED = 2, ONCE = 4 };
 /* Of a topic; BOUND, DECLARED and UNUSABLE end with the session. */
@@ -70,7 +70,7 @@ static bool expired(lw_device *device, uint32_t since, uint32_t wait)
     return false;
 }
 
-static uint32_t airtime(const lw_device *device, unsigned bytes) { return bytes * device->byte_ns / 1000; }
+static uint32_t airtime(const lw_device *device, unsigned bytes) { return bytes * device->byte_us16 >> 4; }
 
 static uint32_t crc32(uint32_t crc, const uint8_t *bytes, unsigned count)
 {
@@ -86,18 +86,15 @@ static uint32_t crc32(uint32_t crc, const uint8_t *bytes, unsigned count)
     return ~crc;
 }
 
-static void tell(lw_device *device, enum lw_event_kind kind, unsigned lane, unsigned code, unsigned topic)
+#define EVENT(kind, lane, code) ((unsigned)(kind) | (unsigned)(lane) << 8 | (unsigned)(code) << 16)
+
+static void tell_more(lw_device *device, unsigned what, unsigned topic, uint32_t count, const uint8_t *text)
 {
-    lw_event event = {kind, (uint8_t)lane, (uint8_t)code, (uint16_t)topic, 0, NULL};
+    lw_event event = {what & 0xFF, (uint8_t)(what >> 8), (uint8_t)(what >> 16), (uint16_t)topic, count, (const char *)text};
     if (device->config->on_event) device->config->on_event(device, &event);
 }
 
-static void tell_text(lw_device *device, enum lw_event_kind kind, unsigned code, unsigned topic, const uint8_t *text,
-                      unsigned count)
-{
-    lw_event event = {kind, 0, (uint8_t)code, (uint16_t)topic, count, (const char *)text};
-    if (device->config->on_event) device->config->on_event(device, &event);
-}
+static void tell(lw_device *device, unsigned what, unsigned topic) { tell_more(device, what, topic, 0, NULL); }
 
 /* Queues. */
 
@@ -112,7 +109,7 @@ static void finish_oldest(lw_device *device, struct lw_lane *lane, enum lw_event
 {
     unsigned topic = TOPIC_DEVICE + slot_of(lane, 0)->topic;
     forget_oldest(lane);
-    if (lane->number) tell(device, kind, lane->number, 0, topic);
+    if (lane->number) tell(device, EVENT(kind, lane->number, 0), topic);
 }
 
 /* Sessions. */
@@ -135,7 +132,7 @@ static void session_ended(lw_device *device, unsigned code)
         for (; lane->sent; lane->sent--) finish_oldest(device, lane, LW_MAYBE);
         lane->bits = 0;
     }
-    if (was_open) tell(device, LW_CLOSED, 0, code, 0);
+    if (was_open) tell(device, EVENT(LW_CLOSED, 0, code), 0);
 }
 
 static void owe_reset(lw_device *device, uint32_t yours, unsigned code)
@@ -167,7 +164,7 @@ static void session_opened(lw_device *device)
     device->heard = device->now;
     device->bad_in_a_row = 0;
     device->due &= (uint8_t)~DUE_HELLO;
-    tell(device, LW_OPENED, 0, 0, 0);
+    tell(device, LW_OPENED, 0);
 }
 
 /* Everything of lanes and topics begins anew, with what the peer's HELLO, from `at`, says of its lanes. */
@@ -178,12 +175,13 @@ static void begin_lanes(lw_device *device, const uint8_t *at, unsigned count)
         lane->oldest = 1;
         lane->next = is_reliable(lane);
         lane->granted = lanes[i].credit;
-        lane->bits = lane->backoff = lane->recovering = 0;
+        lane->bits = lanes[i].credit ? LIMITED : 0;
+        lane->backoff = lane->recovering = 0;
     }
     for (; count; count--, at += 6) {
         struct lw_lane *lane = find_lane(device, at[0] & 7);
         if (!lane || (at[0] >> 4 & 3) != lane->kind) continue;
-        lane->bits = EXISTS | (at[0] & SELECTIVE);
+        lane->bits |= EXISTS | (at[0] & SELECTIVE);
         lane->window = at[1] < LW_WINDOW ? at[1] : LW_WINDOW;
         lane->credit = get16(at + 4);
         if (lane->credit && lane->number && is_reliable(lane)) lane->bits |= HAS_CREDIT;
@@ -258,13 +256,12 @@ static void on_link(lw_device *device, const uint8_t *at, unsigned n)
         return;
     }
     if (n >= 10 && get32(at + 1) == device->nonce) {
-        uint32_t mine = get32(at + 5);
-        if (at[0] == LINK_WELCOME && mine == device->theirs && device->state == HALF_OPEN) {
+        bool known = get32(at + 5) == device->theirs;
+        if (at[0] == LINK_WELCOME && known && device->state == HALF_OPEN) {
             session_opened(device);
             return;
         }
-        if (at[0] == LINK_WELCOME && device->state == OPEN && mine == device->theirs) return;
-        if (at[0] == LINK_RESET && (mine == device->theirs || device->state == SEEKING)) {
+        if (at[0] == LINK_RESET && (known || device->state == SEEKING)) {
             on_reset(device, at[9]);
             return;
         }
@@ -306,41 +303,32 @@ static void on_topic(lw_device *device, uint16_t topic, const uint8_t *name, uns
         if (device->host_topic[i] == topic) device->host_topic[i] = 0;
         if (!device->host_topic[i]) found = i;
     }
-    tell_text(device, LW_NAMED, 0, topic, name, count);
+    tell_more(device, LW_NAMED, topic, count, name);
     if (entry == LW_TOPICS || found == LW_HOST_TOPICS) return;
     device->host_topic[found] = topic;
     device->host_entry[found] = (uint8_t)entry;
 }
 
-static void deliver(lw_device *device, lw_message *message)
+/* Whether somebody wants it. */
+static bool deliver(lw_device *device, lw_message *message)
 {
-    unsigned entry = LW_TOPICS, own = message->topic - (unsigned)TOPIC_DEVICE;
-    if (own < device->topics) {
-        entry = own;
-        message->name = device->name[own];
-        if (!device->subscription[own]) entry = find_filter(device, (const uint8_t *)message->name, text_bytes(message->name));
+    unsigned entry = message->topic - (unsigned)TOPIC_DEVICE;
+    message->name = NULL;
+    if (entry < device->topics) {
+        const char *name = device->name[entry];
+        message->name = name;
+        if (!device->subscription[entry]) entry = find_filter(device, (const uint8_t *)name, text_bytes(name));
     } else {
+        entry = LW_TOPICS;
         for (unsigned i = 0; i < LW_HOST_TOPICS; i++)
             if (device->host_topic[i] == message->topic) entry = device->host_entry[i];
     }
-    if (entry == LW_TOPICS || !device->subscription[entry])
-        device->counters.dropped++;
-    else
-        device->subscription[entry]->on_message(device, message);
+    if (entry == LW_TOPICS || !device->subscription[entry]) return false;
+    device->subscription[entry]->on_message(device, message);
+    return true;
 }
 
 /* What arrives. */
-
-/* The control message that was under way has arrived, or its part. */
-static void control_arrived(lw_device *device)
-{
-    if (device->control_part) {
-        device->control_part--;
-        return;
-    }
-    if (device->control_tag == TAG_TOPIC) device->topic_bits[device->control_index] |= BOUND;
-    device->control_tag = 0;
-}
 
 /* A frame under way has arrived, and `proof` moves to the newest copy known to have. */
 static uint8_t acknowledge(struct lw_slot *slot, uint8_t proof)
@@ -377,7 +365,10 @@ static void on_ack_entry(lw_device *device, struct lw_lane *lane, uint16_t next,
         proof = acknowledge(slot_of(lane, 0), proof);
         lane->sent--;
         lane->oldest++;
-        if (!lane->number) control_arrived(device);
+        if (!lane->number) {
+            if (device->control_tag == TAG_TOPIC) device->topic_bits[device->control_index] |= BOUND;
+            device->control_tag = 0;
+        }
         finish_oldest(device, lane, LW_ACKED);
     }
     for (unsigned place = 1; place < lane->sent; place++, map >>= 1)
@@ -415,10 +406,12 @@ static bool on_credit(lw_device *device, const uint8_t *at, unsigned n)
     return true;
 }
 
-/* A control message, from its tag on, on the lane of this number; section 6. */
-static bool on_control(lw_device *device, unsigned lane, uint16_t topic, const uint8_t *at, unsigned n)
+/* Section 6. */
+static bool on_control(lw_device *device, const lw_message *message)
 {
-    if (!n || (at[0] != TAG_LOST && (lane || topic))) return false;
+    const uint8_t *at = message->bytes;
+    unsigned n = message->count;
+    if (!n || (at[0] != TAG_LOST && (message->lane || message->topic))) return false;
     switch (at[0]) {
     case TAG_TOPIC:
         if (n < 4 || get16(at + 2) < TOPIC_HOST) return false;
@@ -426,16 +419,13 @@ static bool on_control(lw_device *device, unsigned lane, uint16_t topic, const u
         return true;
     case TAG_CREDIT:
         return on_credit(device, at + 1, n - 1);
-    case TAG_LOST: {
-        lw_event event;
-        if (n < 8 || (lane && lane != at[1])) return false;
-        event = (lw_event){LW_LOST, at[1], at[2], topic, get32(at + 4), NULL};
-        if (device->config->on_event) device->config->on_event(device, &event);
+    case TAG_LOST:
+        if (n < 8 || (message->lane && message->lane != at[1])) return false;
+        tell_more(device, EVENT(LW_LOST, at[1], at[2]), message->topic, get32(at + 4), NULL);
         return true;
-    }
     case TAG_RESULT:
         if (n < 3) return false;
-        tell_text(device, LW_RESULT, at[2], at[1] ? TOPIC_DEVICE + at[1] - 1u : 0, at + 3, n - 3);
+        tell_more(device, EVENT(LW_RESULT, 0, at[2]), at[1] ? TOPIC_DEVICE + at[1] - 1u : 0, n - 3, at + 3);
         return true;
     default:
         return true;
@@ -446,7 +436,7 @@ static bool on_control(lw_device *device, unsigned lane, uint16_t topic, const u
 static bool takes(lw_device *device, struct lw_lane *lane, uint16_t seq, uint16_t *missed)
 {
     if (is_reliable(lane)) {
-        if (lanes[lane - device->lane].credit && after16(seq, lane->granted)) return false;
+        if (lane->bits & LIMITED && after16(seq, lane->granted)) return false;
         lane->bits |= OWES_ACK;
         if (seq != lane->next) return false;
         lane->next++;
@@ -462,35 +452,31 @@ static bool takes(lw_device *device, struct lw_lane *lane, uint16_t seq, uint16_
     return true;
 }
 
-/* A numbered frame of `n` bytes without its CRC. */
+/* A numbered frame of `n` bytes without its CRC. Requests and responses are taken, and nobody serves them. */
 static bool on_numbered(lw_device *device, const uint8_t *frame, unsigned n)
 {
-    lw_message message = {NULL, NULL, 0, get16(frame + 3), 0, frame[0] & 7, (frame[0] & HEAD_TS) != 0, 0};
+    lw_message message;
     unsigned kind = frame[0] >> 5, at = HEADER_BYTES;
-    struct lw_lane *lane = find_lane(device, message.lane);
-    if (frame[0] & HEAD_FRAG) at += 2;
+    struct lw_lane *lane;
+    message.lane = frame[0] & 7;
+    message.topic = get16(frame + 3);
+    message.missed = 0;
+    message.has_time = frame[0] & HEAD_TS;
     if (message.has_time) at += 4;
-    if (kind == KIND_REQ || kind == KIND_RSP) at += 3;
     if (at > n || (kind != KIND_CTRL && (!message.topic || !message.lane))) return false;
-    if (!lane || !(lane->bits & EXISTS)) {
-        device->counters.dropped++;
-        return true;
+    lane = find_lane(device, message.lane);
+    if (lane && lane->bits & EXISTS) {
+        /* No lane of this device describes room for fragments. */
+        if (frame[0] & HEAD_FRAG || (kind == KIND_CTRL && !is_reliable(lane))) return false;
+        if (takes(device, lane, get16(frame + 1), &message.missed)) {
+            if (message.has_time) message.time = get32(frame + HEADER_BYTES);
+            message.bytes = frame + at;
+            message.count = (uint16_t)(n - at);
+            if (kind == KIND_CTRL) return on_control(device, &message);
+            if (kind == KIND_PUB && deliver(device, &message)) return true;
+        }
     }
-    /* No lane of this device describes room for fragments. */
-    if (frame[0] & HEAD_FRAG || (kind == KIND_CTRL && !is_reliable(lane))) return false;
-    if (!takes(device, lane, get16(frame + 1), &message.missed)) {
-        device->counters.dropped++;
-        return true;
-    }
-    if (kind == KIND_CTRL) return on_control(device, message.lane, message.topic, frame + at, n - at);
-    if (kind != KIND_PUB) {
-        device->counters.dropped++;
-        return true;
-    }
-    if (message.has_time) message.time = get32(frame + HEADER_BYTES);
-    message.bytes = frame + at;
-    message.count = (uint16_t)(n - at);
-    deliver(device, &message);
+    device->counters.dropped++;
     return true;
 }
 
@@ -698,7 +684,7 @@ static bool send_ack(lw_device *device)
 static bool send_time(lw_device *device)
 {
     bool answers = device->due & DUE_ANSWER;
-    if (!answers && !expired(device, device->said, device->peer_dead_ms * MILLISECOND / 3)) return false;
+    if (!answers && !expired(device, device->said, device->peer_dead_ms * (MILLISECOND / 3))) return false;
     begin_frame(device, KIND_TIME << 5, 0, 0);
     if (answers) {
         device->due &= (uint8_t)~DUE_ANSWER;
@@ -712,93 +698,72 @@ static bool send_time(lw_device *device)
 
 /* Control messages are not stored: they are written from what they declare, each time they are sent. */
 
-static unsigned control_bytes(const lw_device *device, unsigned tag, unsigned index)
+/* The bytes of a name that a frame has room for, or none if it is too long, behind `fixed` bytes of a control message. */
+static bool name_fits(const lw_device *device, unsigned index)
 {
-    static const uint8_t fixed[] = {0, 4, 14, 4, 5};
-    unsigned name = tag == TAG_CREDIT || ((tag == TAG_SUB || tag == TAG_UNSUB) && !(device->topic_bits[index] & FILTER))
-                        ? 0
-                        : text_bytes(device->name[index]);
-    return fixed[tag] + name;
+    return text_bytes(device->name[index]) + (device->topic_bits[index] & FILTER ? 14u : 4u) <= device->peer_mtu;
 }
 
 /* Chooses the next control message, if the last one has arrived. */
 static bool next_control(lw_device *device)
 {
-    unsigned tag = 0, index = 0, bytes, parts;
+    unsigned tag = 0, index;
     if (device->control_tag) return true;
-    for (unsigned i = 0; i < LW_LANES && !tag; i++)
-        if (device->lane[i].bits & GRANT_CHANGED) tag = TAG_CREDIT, index = i;
-    for (unsigned i = 0; i < device->topics && !tag; i++) {
-        index = i;
-        if (device->topic_bits[i] & UNUSABLE) continue;
-        if (!(device->topic_bits[i] & (FILTER | BOUND)))
+    for (index = 0; index < LW_LANES; index++)
+        if (device->lane[index].bits & GRANT_CHANGED) {
+            tag = TAG_CREDIT;
+            break;
+        }
+    if (!tag) {
+        for (index = 0;; index++) {
+            unsigned bits;
+            bool wanted;
+            if (index >= device->topics) return false;
+            bits = device->topic_bits[index];
+            wanted = device->subscription[index];
+            if (bits & UNUSABLE) continue;
             tag = TAG_TOPIC;
-        else if (!device->subscription[i] == !!(device->topic_bits[i] & DECLARED))
-            tag = device->subscription[i] ? TAG_SUB : TAG_UNSUB;
-    }
-    if (!tag) return false;
-    bytes = control_bytes(device, tag, index);
-    parts = (bytes + device->peer_mtu - 1u) / device->peer_mtu;
-    if (tag != TAG_CREDIT && parts > 1 && bytes > device->peer_assembly) {
-        device->topic_bits[index] |= UNUSABLE;
-        tell(device, LW_RESULT, 0, LW_LIMIT, TOPIC_DEVICE + index);
-        return next_control(device);
+            if (!(bits & (FILTER | BOUND))) break;
+            tag = wanted ? TAG_SUB : TAG_UNSUB;
+            if (wanted != !!(bits & DECLARED)) break;
+        }
+        if (!name_fits(device, index)) {
+            device->topic_bits[index] |= UNUSABLE;
+            tell(device, EVENT(LW_RESULT, 0, LW_LIMIT), TOPIC_DEVICE + index);
+            return false;
+        }
+        if (tag != TAG_TOPIC) device->topic_bits[index] ^= DECLARED;
     }
     device->control_tag = (uint8_t)tag;
     device->control_index = (uint8_t)index;
-    device->control_part = (uint8_t)(parts - 1);
-    if (tag == TAG_CREDIT) {
-        device->lane[index].bits &= (uint8_t)~GRANT_CHANGED;
-        device->told = device->lane[index].granted;
-    } else if (tag != TAG_TOPIC) {
-        device->topic_bits[index] ^= DECLARED;
-    }
     return true;
 }
 
-static void put_fields(lw_device *device)
+static void put_control(lw_device *device)
 {
-    unsigned tag = device->control_tag, index = device->control_index;
-    static const lw_subscription none;
-    const lw_subscription *subscription;
+    unsigned tag = device->control_tag, index = device->control_index, bits;
     put8(device, tag);
     if (tag == TAG_CREDIT) {
+        struct lw_lane *lane = &device->lane[index];
+        lane->bits &= (uint8_t)~GRANT_CHANGED;
         put8(device, 1);
-        put8(device, lanes[index].number);
-        put16(device, device->told);
+        put8(device, lane->number);
+        put16(device, lane->granted);
         return;
     }
-    put8(device, tag != TAG_TOPIC ? index + 1 : (device->topic_bits[index] & RETAIN) != 0);
-    put16(device, device->topic_bits[index] & FILTER ? 0 : TOPIC_DEVICE + index);
-    if (tag != TAG_SUB) return;
-    subscription = device->subscription[index] ? device->subscription[index] : &none;
-    put8(device, subscription->flags);
-    put8(device, subscription->lane_plus_one);
-    put8(device, subscription->policy);
-    put8(device, 0);
-    put16(device, subscription->max_rate_hz);
-    put32(device, subscription->ttl_ms);
-}
-
-static void send_control(lw_device *device, unsigned seq)
-{
-    unsigned tag = device->control_tag, index = device->control_index;
-    unsigned left = control_bytes(device, tag, index), size = device->peer_mtu, part, parts;
-    const uint8_t *name = (const uint8_t *)device->name[index];
-    parts = (left + size - 1) / size;
-    part = parts - 1 - device->control_part;
-    begin_frame(device, KIND_CTRL << 5 | (parts > 1 ? HEAD_FRAG : 0), seq, 0);
-    if (parts > 1) put16(device, part | parts << 8);
-    left -= part * size;
-    size += device->transmit_end;
-    if (!part) {
-        unsigned from = device->transmit_end;
-        put_fields(device);
-        left -= device->transmit_end - from;
-    } else {
-        name += part * device->peer_mtu - (control_bytes(device, tag, index) - text_bytes(device->name[index]));
+    bits = device->topic_bits[index];
+    put8(device, tag != TAG_TOPIC ? index + 1 : (bits & RETAIN) != 0);
+    put16(device, bits & FILTER ? 0 : TOPIC_DEVICE + index);
+    if (tag == TAG_SUB) {
+        static const lw_subscription none;
+        const lw_subscription *subscription = device->subscription[index] ? device->subscription[index] : &none;
+        put8(device, subscription->flags);
+        put8(device, subscription->lane_plus_one);
+        put16(device, subscription->policy);
+        put16(device, subscription->max_rate_hz);
+        put32(device, subscription->ttl_ms);
     }
-    while (left-- && device->transmit_end < size) put8(device, *name++);
+    if (tag == TAG_TOPIC || bits & FILTER) put_bytes(device, (const uint8_t *)device->name[index], text_bytes(device->name[index]));
 }
 
 static uint8_t *data_of(lw_device *device, const struct lw_lane *lane, const struct lw_slot *slot)
@@ -832,7 +797,8 @@ static void send_slot(lw_device *device, struct lw_lane *lane, struct lw_slot *s
         begin_frame(device, lane->number | (slot->flags & HEAD_TS), seq, TOPIC_DEVICE + slot->topic);
         put_bytes(device, data_of(device, lane, slot), slot->bytes);
     } else {
-        send_control(device, seq);
+        begin_frame(device, KIND_CTRL << 5, seq, 0);
+        put_control(device);
     }
     bytes = end_frame(device, device->preset, 0);
     lane->spent = (uint16_t)(lane->spent + bytes);
@@ -939,7 +905,7 @@ static void on_session_time(lw_device *device)
 {
     uint32_t dead = device->dead_ms * MILLISECOND;
     if (expired(device, device->heard, dead) ||
-        (device->bad_in_a_row == BAD_FRAMES_MAX && expired(device, device->heard, dead / 3))) {
+        (device->bad_in_a_row == BAD_FRAMES_MAX && expired(device, device->heard, device->dead_ms * (MILLISECOND / 3)))) {
         end_session(device, LW_TIMEOUT);
         return;
     }
@@ -955,7 +921,7 @@ uint32_t lw_poll(lw_device *device, uint32_t now)
         on_session_time(device);
     else if (device->state != OFF && expired(device, device->hello_at, device->refused ? REFUSED_US : HELLO_US))
         device->due |= DUE_HELLO;
-    while (flush(device) && (!device->byte_ns || expired(device, device->free_at - LEAD_US, 0)) && send_next(device)) sent = true;
+    while (flush(device) && (!device->byte_us16 || expired(device, device->free_at - LEAD_US, 0)) && send_next(device)) sent = true;
     if (sent) expired(device, now, HELLO_US / 5);
     return device->sleep;
 }
@@ -974,11 +940,11 @@ void lw_init(lw_device *device, const lw_config *config, uint32_t entropy)
     device->config = config;
     device->mtu = LW_MTU;
     if (config->baud) {
-        device->byte_ns = UINT32_C(1000000000) / (config->baud / 10);
+        device->byte_us16 = UINT32_C(160000000) / config->baud;
         fits = config->baud < 49000 ? 32 : fits & ~UINT32_C(7);
         if (fits < LW_MTU) device->mtu = (uint16_t)fits;
     }
-    dead = 30 * (frame_us(device) / 1000);
+    dead = frame_us(device) / (MILLISECOND / 30);
     device->dead_ms = config->dead_ms ? config->dead_ms : dead > 1500 ? (uint16_t)dead : 1500;
     renew_nonce(device, entropy);
 }

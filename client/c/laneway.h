@@ -157,10 +157,10 @@ typedef struct {
 struct lw_device {
     uint8_t state, due, refused, reset_code, bad_in_a_row;
     uint8_t run_left, run_code, run_bad, transmit_lane;
-    uint8_t control_tag, control_index, control_part, topics;
-    uint16_t mtu, peer_mtu, peer_dead_ms, peer_assembly, dead_ms, transmit_at, transmit_end, received, told;
+    uint8_t control_tag, control_index, topics;
+    uint16_t mtu, peer_mtu, peer_dead_ms, peer_assembly, dead_ms, transmit_at, transmit_end, received;
     const lw_config *config;
-    uint32_t now, sleep, heard, said, hello_at, free_at, byte_ns;
+    uint32_t now, sleep, heard, said, hello_at, free_at, byte_us16;
     uint32_t nonce, theirs, preset, reset_yours, reset_mine, asked, asked_at;
     lw_counters counters;
     uint8_t topic_bits[LW_TOPICS];
