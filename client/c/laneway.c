@@ -6,7 +6,6 @@ enum { HEAD_FRAG = 0x10, HEAD_TS = 0x08 };
 enum { LINK_HELLO = 1, LINK_WELCOME, LINK_RESET };
 enum { TAG_TOPIC = 1, TAG_SUB, TAG_UNSUB, TAG_CREDIT, TAG_LOST, TAG_CONFIRM, TAG_RESULT };
 enum { HEADER_BYTES = 5, CRC_BYTES = 4, LINK_BYTES_MAX = 128, NAME_BYTES_MAX = 24, HELLO_BYTES = 29 };
-enum { NO_LANE = 8 };
 enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
 
 #define MILLISECOND UINT32_C(1000)
@@ -32,7 +31,7 @@ enum { AGAIN = 1, ARRIVED = 2, ONCE = 4 };
 enum { BOUND = 1, DECLARED = 2, UNUSABLE = 4, FILTER = 8, RETAIN = 16 };
 
 static const struct {
-    uint8_t number, kind, class, credit;
+    uint8_t kind, class, credit;
 } lanes[LW_LANES] = LW_LANE_TABLE;
 
 /* Small things. */
@@ -46,13 +45,24 @@ static bool after16(uint16_t a, uint16_t b) { return (uint16_t)(b - a) >= 0x8000
 
 static bool is_reliable(const struct lw_lane *lane) { return lane->kind >= LW_RU; }
 
-static struct lw_slot *slot_of(struct lw_lane *lane, unsigned place) { return lane->slot + (lane->head + place) % LW_WINDOW; }
+/* The slot of the message that is `place` behind the oldest. */
+static unsigned slot_of(const struct lw_lane *lane, unsigned place) { return (lane->head + place) % LW_WINDOW; }
+
+static struct lw_slot *oldest_slot(struct lw_lane *lane) { return &lane->slot[lane->head]; }
 
 static struct lw_lane *find_lane(lw_device *device, unsigned number)
 {
-    for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++)
-        if (lane->number == number) return lane;
-    return NULL;
+    return number < LW_LANES ? &device->lane[number] : NULL;
+}
+
+static void copy(uint8_t *to, const uint8_t *from, size_t count)
+{
+    while (count--) *to++ = *from++;
+}
+
+static void put_u32(uint8_t *to, uint32_t value)
+{
+    for (unsigned i = 0; i < 4; i++, value >>= 8) *to++ = (uint8_t)value;
 }
 
 static unsigned text_bytes(const char *text)
@@ -61,6 +71,8 @@ static unsigned text_bytes(const char *text)
     while (text[count]) count++;
     return count;
 }
+
+static bool same32(const uint8_t *one, const uint8_t *other) { return get32(one) == get32(other); }
 
 static bool expired(lw_device *device, uint32_t since, uint32_t wait)
 {
@@ -107,7 +119,7 @@ static void forget_oldest(struct lw_lane *lane)
 
 static void finish_oldest(lw_device *device, struct lw_lane *lane, enum lw_event_kind kind)
 {
-    unsigned topic = TOPIC_DEVICE + slot_of(lane, 0)->topic;
+    unsigned topic = TOPIC_DEVICE + oldest_slot(lane)->topic;
     forget_oldest(lane);
     if (lane->number) tell(device, EVENT(kind, lane->number, 0), topic);
 }
@@ -118,7 +130,6 @@ static void seek(lw_device *device)
 {
     if (device->state == OFF) return;
     device->state = SEEKING;
-    device->theirs = 0;
     device->due = (uint8_t)((device->due & DUE_RESET) | DUE_HELLO);
     device->refused = 0;
 }
@@ -135,24 +146,25 @@ static void session_ended(lw_device *device, unsigned code)
     if (was_open) tell(device, EVENT(LW_CLOSED, 0, code), 0);
 }
 
-static void owe_reset(lw_device *device, uint32_t yours, unsigned code)
+/* Says that the session of these nonces, theirs and ours, is over. */
+static void owe_reset(lw_device *device, const uint8_t *theirs, unsigned code)
 {
-    device->reset_yours = yours;
-    device->reset_mine = device->nonce;
-    device->reset_code = (uint8_t)code;
+    copy(device->reset, theirs, 4);
+    copy(device->reset + 4, device->nonces + 4, 4);
+    device->reset[8] = (uint8_t)code;
     device->due |= DUE_RESET;
 }
 
 static void renew_nonce(lw_device *device, uint32_t entropy)
 {
-    device->nonce = crc32(device->nonce ^ entropy, device->config->node_id, 8);
-    if (!device->nonce) device->nonce = 1;
+    uint32_t nonce = crc32(get32(device->nonces + 4) ^ entropy, device->config->node_id, 8);
+    put_u32(device->nonces + 4, nonce ? nonce : 1);
 }
 
 /* This side ends the session. */
 static void end_session(lw_device *device, unsigned code)
 {
-    owe_reset(device, device->theirs, code);
+    owe_reset(device, device->nonces, code);
     renew_nonce(device, device->now);
     session_ended(device, code);
     seek(device);
@@ -170,16 +182,16 @@ static void session_opened(lw_device *device)
 /* Everything of lanes and topics begins anew, with what the peer's HELLO, from `at`, says of its lanes. */
 static void begin_lanes(lw_device *device, const uint8_t *at, unsigned count)
 {
-    for (unsigned i = 0; i < LW_LANES; i++) {
-        struct lw_lane *lane = &device->lane[i];
+    struct lw_lane *lane = device->lane;
+    for (unsigned i = 0; i < LW_LANES; i++, lane++) {
         lane->oldest = 1;
         lane->next = is_reliable(lane);
         lane->granted = lanes[i].credit;
-        lane->bits = lanes[i].credit ? LIMITED : 0;
+        lane->bits = lane->granted ? LIMITED : 0;
         lane->backoff = lane->recovering = 0;
     }
     for (; count; count--, at += 6) {
-        struct lw_lane *lane = find_lane(device, at[0] & 7);
+        lane = find_lane(device, at[0] & 7);
         if (!lane || (at[0] >> 4 & 3) != lane->kind) continue;
         lane->bits |= EXISTS | (at[0] & SELECTIVE);
         lane->window = at[1] < LW_WINDOW ? at[1] : LW_WINDOW;
@@ -195,12 +207,10 @@ static void begin_lanes(lw_device *device, const uint8_t *at, unsigned count)
 /* Whether a HELLO of `n` bytes keeps the rules. */
 static bool hello_is_right(const uint8_t *at, unsigned n)
 {
-    unsigned seen = 0, bytes;
-    if (n < HELLO_BYTES || !get32(at + 4) || get16(at + 18) < 100 || get16(at + 16) < 32 || get16(at + 16) > 1024) return false;
-    if (at[28] < 1 || at[28] > 8) return false;
-    bytes = HELLO_BYTES + 6u * at[28];
-    if (n <= bytes || at[bytes] > NAME_BYTES_MAX || n < bytes + 1 + at[bytes]) return false;
-    for (at += HELLO_BYTES; bytes > HELLO_BYTES; bytes -= 6, at += 6) {
+    unsigned seen = 0, left = at[28], bytes = HELLO_BYTES + 6 * left, mtu = get16(at + 16);
+    if (n <= bytes || n <= bytes + at[bytes] || at[bytes] > NAME_BYTES_MAX) return false;
+    if (!get32(at + 4) || get16(at + 18) < 100 || mtu < 32 || mtu > 1024) return false;
+    for (at += HELLO_BYTES; left; left--, at += 6) {
         unsigned bit = 1u << (at[0] & 7);
         if (seen & bit || at[1] < 1 || at[1] > 16 || (bit == 1 && (at[0] & 0x30) != LW_RO << 4)) return false;
         seen |= bit;
@@ -208,34 +218,29 @@ static bool hello_is_right(const uint8_t *at, unsigned n)
     return seen & 1;
 }
 
-static void on_hello(lw_device *device, const uint8_t *at, unsigned n)
+static bool on_hello(lw_device *device, const uint8_t *at, unsigned n)
 {
-    uint8_t nonces[8];
-    if (n < 8 || !(at[3] & 1)) return; /* an echo */
+    unsigned mtu;
+    if (!(at[3] & 1) || at[1] > at[2]) return false; /* an echo, or nonsense */
     if (at[1] > 1 || at[2] < 1) {
-        if (at[1] <= at[2]) owe_reset(device, get32(at + 4), LW_VERSION);
-        return;
+        owe_reset(device, at + 4, LW_VERSION);
+        return true;
     }
-    if (!hello_is_right(at, n)) {
-        device->counters.stray++;
-        return;
-    }
+    if (!hello_is_right(at, n)) return false;
     device->due |= DUE_WELCOME;
-    if (device->state != SEEKING && get32(at + 4) == device->theirs) return;
+    if (device->state != SEEKING && same32(at + 4, device->nonces)) return true;
     session_ended(device, LW_RESTARTED);
-    if (device->state == OFF) return;
+    if (device->state == OFF) return true;
     device->state = HALF_OPEN;
     device->refused = 0;
     device->due |= DUE_HELLO;
-    device->theirs = get32(at + 4);
-    device->peer_mtu = get16(at + 16) < device->mtu ? get16(at + 16) : device->mtu;
+    mtu = get16(at + 16);
+    device->peer_mtu = (uint16_t)(mtu < device->mtu ? mtu : device->mtu);
     device->peer_dead_ms = get16(at + 18);
-    for (unsigned i = 0; i < 4; i++) {
-        nonces[i] = at[4 + i];
-        nonces[4 + i] = (uint8_t)(device->nonce >> 8 * i);
-    }
-    device->preset = crc32(0, nonces, 8);
+    copy(device->nonces, at + 4, 4);
+    device->preset = crc32(0, device->nonces, 8);
     begin_lanes(device, at + HELLO_BYTES, at[28]);
+    return true;
 }
 
 static void on_reset(lw_device *device, unsigned code)
@@ -249,24 +254,21 @@ static void on_reset(lw_device *device, unsigned code)
     device->hello_at = device->now;
 }
 
-static void on_link(lw_device *device, const uint8_t *at, unsigned n)
+/* Whether a LINK frame of `n` bytes without its CRC says anything. */
+static bool on_link(lw_device *device, const uint8_t *frame, unsigned n)
 {
-    if (n > 9 && at[0] == LINK_HELLO) {
-        on_hello(device, at, n);
-        return;
-    }
-    if (n >= 10 && get32(at + 1) == device->nonce) {
-        bool known = get32(at + 5) == device->theirs;
-        if (at[0] == LINK_WELCOME && known && device->state == HALF_OPEN) {
-            session_opened(device);
-            return;
-        }
-        if (at[0] == LINK_RESET && (known || device->state == SEEKING)) {
-            on_reset(device, at[9]);
-            return;
-        }
-    }
-    device->counters.stray++;
+    const uint8_t *at = frame + HEADER_BYTES;
+    bool known = same32(at + 5, device->nonces);
+    if (frame[0] != KIND_LINK << 5 || get32(frame + 1) || n > LINK_BYTES_MAX - CRC_BYTES || n < HEADER_BYTES + 10) return false;
+    if (at[0] == LINK_HELLO) return on_hello(device, at, n - HEADER_BYTES);
+    if (!same32(at + 1, device->nonces + 4)) return false;
+    if (at[0] == LINK_WELCOME && known && device->state == HALF_OPEN)
+        session_opened(device);
+    else if (at[0] == LINK_RESET && (known || device->state == SEEKING))
+        on_reset(device, at[9]);
+    else
+        return false;
+    return true;
 }
 
 /* Topics. */
@@ -342,7 +344,7 @@ static uint8_t acknowledge(struct lw_slot *slot, uint8_t proof)
 static void repeat(struct lw_lane *lane, uint8_t proof)
 {
     for (unsigned place = 0; place < lane->sent; place++) {
-        struct lw_slot *slot = slot_of(lane, place);
+        struct lw_slot *slot = &lane->slot[slot_of(lane, place)];
         if (!(slot->flags & ARRIVED) && (int8_t)(proof - slot->order) > 0) slot->flags |= AGAIN;
     }
 }
@@ -362,7 +364,7 @@ static void on_ack_entry(lw_device *device, struct lw_lane *lane, uint16_t next,
         proof = lane->ordinal;
     }
     for (; moved && device->state == OPEN; moved--) {
-        proof = acknowledge(slot_of(lane, 0), proof);
+        proof = acknowledge(oldest_slot(lane), proof);
         lane->sent--;
         lane->oldest++;
         if (!lane->number) {
@@ -372,7 +374,7 @@ static void on_ack_entry(lw_device *device, struct lw_lane *lane, uint16_t next,
         finish_oldest(device, lane, LW_ACKED);
     }
     for (unsigned place = 1; place < lane->sent; place++, map >>= 1)
-        if (map & 1) proof = acknowledge(slot_of(lane, place), proof);
+        if (map & 1) proof = acknowledge(&lane->slot[slot_of(lane, place)], proof);
     repeat(lane, proof);
 }
 
@@ -494,31 +496,21 @@ static bool on_session_frame(lw_device *device, const uint8_t *frame, unsigned n
 static void on_frame(lw_device *device, unsigned n)
 {
     const uint8_t *frame = device->receive;
-    bool is_link = n && frame[0] >> 5 == KIND_LINK;
-    if (n >= HEADER_BYTES + CRC_BYTES && !device->run_bad) {
-        n -= CRC_BYTES;
-        if (!is_link && device->state == SEEKING) {
-            device->counters.stray++;
-            return;
-        }
-        if (crc32(is_link ? 0 : device->preset, frame, n) == get32(frame + n)) {
-            if (is_link) {
-                if (frame[0] == KIND_LINK << 5 && !get32(frame + 1) && n + CRC_BYTES <= LINK_BYTES_MAX)
-                    on_link(device, frame + HEADER_BYTES, n - HEADER_BYTES);
-                else
-                    device->counters.stray++;
-                return;
-            }
-            device->counters.good++;
-            if (device->state == HALF_OPEN) session_opened(device);
-            device->heard = device->now;
-            device->bad_in_a_row = 0;
-            if (device->state == OPEN && !on_session_frame(device, frame, n)) end_session(device, LW_MALFORMED);
-            return;
-        }
+    bool is_link = frame[0] >= KIND_LINK << 5;
+    n -= CRC_BYTES;
+    if (device->run_bad || (int)n < HEADER_BYTES ||
+        (crc32(is_link ? 0 : device->preset, frame, n) != get32(frame + n) && (is_link || device->state != SEEKING))) {
+        device->counters.bad++;
+        if (device->bad_in_a_row < BAD_FRAMES_MAX) device->bad_in_a_row++;
+    } else if (is_link ? !on_link(device, frame, n) : device->state == SEEKING) {
+        device->counters.stray++;
+    } else if (!is_link) {
+        device->counters.good++;
+        if (device->state == HALF_OPEN) session_opened(device);
+        device->heard = device->now;
+        device->bad_in_a_row = 0;
+        if (device->state == OPEN && !on_session_frame(device, frame, n)) end_session(device, LW_MALFORMED);
     }
-    device->counters.bad++;
-    if (device->bad_in_a_row < BAD_FRAMES_MAX) device->bad_in_a_row++;
 }
 
 static void append(lw_device *device, uint8_t byte)
@@ -570,7 +562,8 @@ static void put32(lw_device *device, uint32_t value)
 
 static void put_bytes(lw_device *device, const uint8_t *bytes, unsigned count)
 {
-    while (count--) put8(device, *bytes++);
+    copy(device->transmit + device->transmit_end, bytes, count);
+    device->transmit_end = (uint16_t)(device->transmit_end + count);
 }
 
 static void begin_frame(lw_device *device, unsigned first, unsigned seq, unsigned topic)
@@ -607,7 +600,6 @@ static unsigned end_frame(lw_device *device, uint32_t preset, unsigned zeros)
     to[at++] = 0;
     device->transmit_at = 0;
     device->transmit_end = (uint16_t)at;
-    device->transmit_lane = NO_LANE;
     if ((int32_t)(device->free_at - device->now) < 0) device->free_at = device->now;
     device->free_at += airtime(device, at);
     return at;
@@ -621,7 +613,7 @@ static void send_hello(lw_device *device)
     put8(device, LINK_HELLO);
     put16(device, 0x0101);
     put8(device, 0);
-    put32(device, device->nonce);
+    put_bytes(device, device->nonces + 4, 4);
     put_bytes(device, config->node_id, 8);
     put16(device, device->mtu);
     put16(device, device->dead_ms);
@@ -629,7 +621,7 @@ static void send_hello(lw_device *device)
     put32(device, 0);
     put8(device, LW_LANES);
     for (unsigned i = 0; i < LW_LANES; i++) {
-        put8(device, lanes[i].kind << 4 | lanes[i].number);
+        put8(device, lanes[i].kind << 4 | i);
         put8(device, lanes[i].kind >= LW_RU ? LW_WINDOW : 1);
         put16(device, 0);
         put16(device, lanes[i].credit);
@@ -646,17 +638,14 @@ static void send_link(lw_device *device)
     if (device->due & DUE_RESET) {
         device->due &= (uint8_t)~DUE_RESET;
         put8(device, LINK_RESET);
-        put32(device, device->reset_yours);
-        put32(device, device->reset_mine);
-        put8(device, device->reset_code);
+        put_bytes(device, device->reset, 9);
     } else if (device->due & DUE_HELLO) {
         device->due &= (uint8_t)~DUE_HELLO;
         send_hello(device);
     } else {
         device->due &= (uint8_t)~DUE_WELCOME;
         put8(device, LINK_WELCOME);
-        put32(device, device->theirs);
-        put32(device, device->nonce);
+        put_bytes(device, device->nonces, 8);
         put8(device, 0);
     }
     end_frame(device, 0, 2);
@@ -711,6 +700,7 @@ static bool next_control(lw_device *device)
     if (device->control_tag) return true;
     for (index = 0; index < LW_LANES; index++)
         if (device->lane[index].bits & GRANT_CHANGED) {
+            device->lane[index].bits &= (uint8_t)~GRANT_CHANGED;
             tag = TAG_CREDIT;
             break;
         }
@@ -744,8 +734,7 @@ static void put_control(lw_device *device)
     unsigned tag = device->control_tag, index = device->control_index, bits;
     put8(device, tag);
     if (tag == TAG_CREDIT) {
-        struct lw_lane *lane = &device->lane[index];
-        lane->bits &= (uint8_t)~GRANT_CHANGED;
+        const struct lw_lane *lane = &device->lane[index];
         put8(device, 1);
         put8(device, lane->number);
         put16(device, lane->granted);
@@ -766,78 +755,71 @@ static void put_control(lw_device *device)
     if (tag == TAG_TOPIC || bits & FILTER) put_bytes(device, (const uint8_t *)device->name[index], text_bytes(device->name[index]));
 }
 
-static uint8_t *data_of(lw_device *device, const struct lw_lane *lane, const struct lw_slot *slot)
+/* The slot of the message that the lane may send now, or LW_WINDOW. */
+static unsigned sendable(lw_device *device, struct lw_lane *lane)
 {
-    return device->data[lane - device->lane - 1][slot - lane->slot];
-}
-
-/* Which queued message of the lane may be sent now, or NULL. */
-static struct lw_slot *sendable(lw_device *device, struct lw_lane *lane)
-{
-    unsigned place = 0;
-    struct lw_slot *slot;
-    if (!(lane->bits & EXISTS)) return NULL;
+    unsigned place = 0, slot;
+    if (!(lane->bits & EXISTS)) return LW_WINDOW;
     for (;; place++) {
         slot = slot_of(lane, place);
         if (place == lane->sent) break;
-        if (slot->flags & AGAIN) return slot;
+        if (lane->slot[slot].flags & AGAIN) return slot;
     }
     /* The control lane has one message under way, which shows that a topic is bound before it is used. */
-    if (!lane->number) return !place && next_control(device) ? slot : NULL;
-    if (place == lane->count || (is_reliable(lane) && place >= lane->window)) return NULL;
-    if (lane->bits & HAS_CREDIT && after16((uint16_t)(lane->oldest + place), lane->credit)) return NULL;
-    return device->topic_bits[slot->topic] & BOUND ? slot : NULL;
+    if (!lane->number) return !place && next_control(device) ? slot : LW_WINDOW;
+    if (place == lane->count || (is_reliable(lane) && place >= lane->window)) return LW_WINDOW;
+    if (lane->bits & HAS_CREDIT && after16((uint16_t)(lane->oldest + place), lane->credit)) return LW_WINDOW;
+    return device->topic_bits[lane->slot[slot].topic] & BOUND ? slot : LW_WINDOW;
 }
 
-static void send_slot(lw_device *device, struct lw_lane *lane, struct lw_slot *slot)
+static void send_slot(lw_device *device, struct lw_lane *lane, unsigned index)
 {
-    unsigned place = ((unsigned)(slot - lane->slot) - lane->head) % LW_WINDOW, bytes;
-    unsigned seq = lane->oldest + place;
+    struct lw_slot *slot = &lane->slot[index];
+    unsigned place = (index - lane->head) % LW_WINDOW, seq = lane->oldest + place;
     if (lane->number) {
         begin_frame(device, lane->number | (slot->flags & HEAD_TS), seq, TOPIC_DEVICE + slot->topic);
-        put_bytes(device, data_of(device, lane, slot), slot->bytes);
+        put_bytes(device, device->data[lane->number - 1][index], slot->bytes);
     } else {
         begin_frame(device, KIND_CTRL << 5, seq, 0);
         put_control(device);
     }
-    bytes = end_frame(device, device->preset, 0);
-    lane->spent = (uint16_t)(lane->spent + bytes);
+    lane->spent = (uint16_t)(lane->spent + end_frame(device, device->preset, 0));
     if (!is_reliable(lane)) {
         forget_oldest(lane);
         lane->oldest++;
         return;
     }
-    if (!place) device->transmit_lane = lane->number;
+    if (!place) lane->since = device->free_at;
     slot->order = lane->ordinal++;
     if (place < lane->sent) {
         slot->flags &= (uint8_t)~(AGAIN | ONCE);
         device->counters.repeated++;
         return;
     }
+    lane->sent++;
     if (!lane->number) {
         slot->flags = 0;
         lane->count = 1;
     }
     slot->flags |= ONCE;
-    lane->sent++;
 }
 
-/* The lane whose turn it is: of the smallest class, and of its lanes the one that used the least airtime. A lane that has
- * nothing to send saves nothing up. */
+/* Sends for the lane whose turn it is: of the smallest class, and of its lanes the one that used the least airtime. Lanes
+ * that had nothing to send have saved nothing up. */
 static bool send_next_lane(lw_device *device)
 {
-    unsigned best = LW_LANES, ready = 0;
-    for (unsigned i = 0; i < LW_LANES; i++) {
-        if (!sendable(device, &device->lane[i])) continue;
-        ready |= 1u << i;
-        if (best == LW_LANES || lanes[i].class < lanes[best].class ||
-            (lanes[i].class == lanes[best].class && after16(device->lane[best].spent, device->lane[i].spent)))
-            best = i;
+    struct lw_lane *best = NULL;
+    unsigned best_slot = 0;
+    for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++) {
+        unsigned slot = sendable(device, lane);
+        if (slot == LW_WINDOW || (best && (lane->class > best->class || (lane->class == best->class && !after16(best->spent, lane->spent))))) continue;
+        best = lane;
+        best_slot = slot;
     }
-    if (!ready) return false;
-    for (unsigned i = 0; i < LW_LANES; i++)
-        if (lanes[i].class == lanes[best].class && !(ready >> i & 1)) device->lane[i].spent = device->lane[best].spent;
-    send_slot(device, &device->lane[best], sendable(device, &device->lane[best]));
+    if (!best) return false;
+    for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++)
+        if (lane->class == best->class && after16(best->spent, lane->spent)) lane->spent = best->spent;
+    send_slot(device, best, best_slot);
     return true;
 }
 
@@ -864,7 +846,6 @@ static bool flush(lw_device *device)
         return false;
     }
     if ((int32_t)(device->free_at - device->now) < 0) device->free_at = device->now;
-    if (device->transmit_lane != NO_LANE) find_lane(device, device->transmit_lane)->since = device->free_at;
     return true;
 }
 
@@ -874,7 +855,7 @@ static bool flush(lw_device *device)
 static void drop_unsendable(lw_device *device, struct lw_lane *lane)
 {
     while (lane->count && !lane->sent) {
-        const struct lw_slot *slot = slot_of(lane, 0);
+        const struct lw_slot *slot = oldest_slot(lane);
         unsigned payload = slot->bytes - (slot->flags & HEAD_TS) / 2u;
         if (lane->bits & EXISTS && payload <= device->peer_mtu && !(device->topic_bits[slot->topic] & UNUSABLE)) return;
         finish_oldest(device, lane, LW_DROPPED);
@@ -887,14 +868,14 @@ static void on_lane_time(lw_device *device, struct lw_lane *lane)
 {
     if (!is_reliable(lane)) {
         if (lane->bits & SEEN && expired(device, lane->since, STALE_US)) lane->bits &= (uint8_t)~SEEN;
-    } else if (lane->sent && !(slot_of(lane, 0)->flags & AGAIN)) {
+    } else if (lane->sent && !(oldest_slot(lane)->flags & AGAIN)) {
         uint32_t first = RTO_US + 3 * frame_us(device), rto = first << lane->backoff;
         if (rto > RTO_US_MAX && lane->backoff) rto = first > RTO_US_MAX ? first : RTO_US_MAX;
         if (!expired(device, lane->since, rto)) return;
         if (rto < RTO_US_MAX) lane->backoff++;
         lane->recovering = 0;
         if (lane->bits & SELECTIVE)
-            slot_of(lane, 0)->flags |= AGAIN;
+            oldest_slot(lane)->flags |= AGAIN;
         else
             repeat(lane, lane->ordinal);
     }
@@ -934,8 +915,9 @@ void lw_init(lw_device *device, const lw_config *config, uint32_t entropy)
     uint32_t fits = config->baud / 1000 - 17, dead;
     for (size_t i = 0; i < sizeof *device; i++) bytes[i] = 0;
     for (unsigned i = 0; i < LW_LANES; i++) {
-        device->lane[i].number = lanes[i].number;
+        device->lane[i].number = (uint8_t)i;
         device->lane[i].kind = lanes[i].kind;
+        device->lane[i].class = lanes[i].class;
     }
     device->config = config;
     device->mtu = LW_MTU;
@@ -960,7 +942,7 @@ void lw_connect(lw_device *device, uint32_t now)
 void lw_disconnect(lw_device *device, uint8_t code)
 {
     if (device->state >= HALF_OPEN) {
-        owe_reset(device, device->theirs, code);
+        owe_reset(device, device->nonces, code);
         renew_nonce(device, device->now);
         session_ended(device, code);
     }
@@ -1023,20 +1005,22 @@ lw_status lw_publish_at(lw_device *device, uint16_t topic, uint8_t number, const
     if (count > (is_open ? device->peer_mtu : device->mtu)) return LW_TOO_LARGE;
     if (!is_open && lane->kind == LW_UU) return LW_NOT_OPEN;
     for (place = 0; place < lane->count; place++)
-        if (lane->kind == LW_US && slot_of(lane, place)->topic == entry) break;
+        if (lane->kind == LW_US && lane->slot[slot_of(lane, place)].topic == entry) break;
     if (place == LW_WINDOW) return LW_FULL;
     if (place == lane->count) lane->count++;
-    slot = slot_of(lane, place);
-    to = data_of(device, lane, slot);
+    place = slot_of(lane, place);
+    slot = &lane->slot[place];
+    to = device->data[number - 1][place];
     slot->topic = (uint8_t)entry;
     slot->flags = 0;
     slot->bytes = (uint16_t)count;
     if (time) {
         slot->flags = HEAD_TS;
         slot->bytes = (uint16_t)(count + 4);
-        for (unsigned shift = 0; shift < 32; shift += 8) *to++ = (uint8_t)(*time >> shift);
+        put_u32(to, *time);
+        to += 4;
     }
-    for (const uint8_t *from = bytes; count; count--) *to++ = *from++;
+    copy(to, bytes, count);
     return LW_OK;
 }
 

@@ -35,12 +35,11 @@ extern "C" {
 #ifndef LW_HOST_TOPICS
 #define LW_HOST_TOPICS 8
 #endif
-/** The lanes, control first: number, kind, class (smaller ones go first), and messages that the host may send before
+/** The lanes, from number 0 (control) on: kind, class (smaller ones go first), and messages that the host may send before
  * lw_grant() allows more (0: as many as it likes). */
 #ifndef LW_LANE_TABLE
 #define LW_LANES 5
-#define LW_LANE_TABLE \
-    {{0, LW_RO, 0, 0}, {LW_COMMAND, LW_RO, 1, 0}, {LW_EVENT, LW_RU, 2, 0}, {LW_STATE, LW_US, 2, 0}, {LW_STREAM, LW_UU, 3, 0}}
+#define LW_LANE_TABLE {{LW_RO, 0, 0}, {LW_RO, 1, 0}, {LW_RU, 2, 0}, {LW_US, 2, 0}, {LW_UU, 3, 0}}
 #endif
 
 /** What a lane promises: unreliable or reliable, unordered, sequenced or ordered. */
@@ -134,7 +133,7 @@ struct lw_slot {
 };
 
 struct lw_lane {
-    uint8_t number, kind, head, count, sent, window, backoff, ordinal, recovering, bits;
+    uint8_t number, kind, class, head, count, sent, window, backoff, ordinal, recovering, bits;
     uint16_t oldest, credit, next, granted, spent;
     uint32_t since;
     struct lw_slot slot[LW_WINDOW];
@@ -155,13 +154,14 @@ typedef struct {
 
 /* Small members first: instructions of 16 bits reach 32 bytes, 64 bytes or 128 bytes far, depending on the size. */
 struct lw_device {
-    uint8_t state, due, refused, reset_code, bad_in_a_row;
-    uint8_t run_left, run_code, run_bad, transmit_lane;
+    uint8_t state, due, refused, bad_in_a_row;
+    uint8_t run_left, run_code, run_bad;
     uint8_t control_tag, control_index, topics;
     uint16_t mtu, peer_mtu, peer_dead_ms, peer_assembly, dead_ms, transmit_at, transmit_end, received;
     const lw_config *config;
     uint32_t now, sleep, heard, said, hello_at, free_at, byte_us16;
-    uint32_t nonce, theirs, preset, reset_yours, reset_mine, asked, asked_at;
+    uint32_t preset, asked, asked_at;
+    uint8_t nonces[8], reset[9];
     lw_counters counters;
     uint8_t topic_bits[LW_TOPICS];
     const char *name[LW_TOPICS];
