@@ -16,7 +16,7 @@ enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
 #define RTO_US (100 * MILLISECOND)
 #define RTO_US_MAX (1000 * MILLISECOND)
 #define LEAD_US (2 * MILLISECOND)
-#define SLEEP_US_MAX (1000 * MILLISECOND)
+#define SLEEP_US_MAX RTO_US /* what was just sent may have to go again then */
 #define BAD_FRAMES_MAX 10
 
 /* A device that is off says nothing; the other states are those of section 3.1. */
@@ -184,23 +184,20 @@ static void begin_lanes(lw_device *device, const uint8_t *at, unsigned count)
 {
     struct lw_lane *lane = device->lane;
     for (unsigned i = 0; i < LW_LANES; i++, lane++) {
-        lane->oldest = 1;
-        lane->next = is_reliable(lane);
+        lane->oldest = lane->next = 1;
         lane->granted = lanes[i].credit;
-        lane->bits = lane->granted ? LIMITED : 0;
+        lane->bits = lanes[i].credit ? LIMITED : 0;
         lane->backoff = lane->recovering = 0;
     }
     for (; count; count--, at += 6) {
         lane = find_lane(device, at[0] & 7);
         if (!lane || (at[0] >> 4 & 3) != lane->kind) continue;
         lane->bits |= EXISTS | (at[0] & SELECTIVE);
-        lane->window = at[1] < LW_WINDOW ? at[1] : LW_WINDOW;
+        lane->window = at[1];
         lane->credit = get16(at + 4);
-        if (lane->credit && lane->number && is_reliable(lane)) lane->bits |= HAS_CREDIT;
-        if (!lane->number) device->peer_assembly = get16(at + 2);
+        if (lane->credit) lane->bits |= HAS_CREDIT;
     }
     for (unsigned i = 0; i < device->topics; i++) device->topic_bits[i] &= FILTER | RETAIN;
-    for (unsigned i = 0; i < LW_HOST_TOPICS; i++) device->host_topic[i] = 0;
     device->control_tag = 0;
 }
 
@@ -273,42 +270,12 @@ static bool on_link(lw_device *device, const uint8_t *frame, unsigned n)
 
 /* Topics. */
 
-/* Whether a filter matches a name, both in levels divided by `/`: `+` stands for one, `#` for all that follow. */
-static bool matches(const char *filter, const uint8_t *name, unsigned count)
-{
-    unsigned at = 0;
-    for (;; filter++) {
-        if (*filter == '#') return true;
-        if (*filter == '+') {
-            while (at < count && name[at] != '/') at++;
-        } else if (at == count) {
-            return !*filter || (filter[0] == '/' && filter[1] == '#');
-        } else if ((uint8_t)*filter != name[at++]) {
-            return false;
-        }
-    }
-}
-
-/* The first filter that is subscribed to and matches, or LW_TOPICS. */
-static unsigned find_filter(const lw_device *device, const uint8_t *name, unsigned count)
+/* The first filter that is subscribed to, or LW_TOPICS. */
+static unsigned find_filter(const lw_device *device)
 {
     for (unsigned i = 0; i < device->topics; i++)
-        if (device->topic_bits[i] & FILTER && device->subscription[i] && matches(device->name[i], name, count)) return i;
+        if (device->topic_bits[i] & FILTER && device->subscription[i]) return i;
     return LW_TOPICS;
-}
-
-/* The host's id for a name is remembered as the filter that asked for it. */
-static void on_topic(lw_device *device, uint16_t topic, const uint8_t *name, unsigned count)
-{
-    unsigned entry = find_filter(device, name, count), found = LW_HOST_TOPICS;
-    for (unsigned i = LW_HOST_TOPICS; i--;) {
-        if (device->host_topic[i] == topic) device->host_topic[i] = 0;
-        if (!device->host_topic[i]) found = i;
-    }
-    tell_more(device, LW_NAMED, topic, count, name);
-    if (entry == LW_TOPICS || found == LW_HOST_TOPICS) return;
-    device->host_topic[found] = topic;
-    device->host_entry[found] = (uint8_t)entry;
 }
 
 /* Whether somebody wants it. */
@@ -316,16 +283,9 @@ static bool deliver(lw_device *device, lw_message *message)
 {
     unsigned entry = message->topic - (unsigned)TOPIC_DEVICE;
     message->name = NULL;
-    if (entry < device->topics) {
-        const char *name = device->name[entry];
-        message->name = name;
-        if (!device->subscription[entry]) entry = find_filter(device, (const uint8_t *)name, text_bytes(name));
-    } else {
-        entry = LW_TOPICS;
-        for (unsigned i = 0; i < LW_HOST_TOPICS; i++)
-            if (device->host_topic[i] == message->topic) entry = device->host_entry[i];
-    }
-    if (entry == LW_TOPICS || !device->subscription[entry]) return false;
+    if (entry < device->topics) message->name = device->name[entry];
+    if (!message->name || !device->subscription[entry]) entry = find_filter(device);
+    if (entry == LW_TOPICS) return false;
     device->subscription[entry]->on_message(device, message);
     return true;
 }
@@ -417,7 +377,7 @@ static bool on_control(lw_device *device, const lw_message *message)
     switch (at[0]) {
     case TAG_TOPIC:
         if (n < 4 || get16(at + 2) < TOPIC_HOST) return false;
-        on_topic(device, get16(at + 2), at + 4, n - 4);
+        tell_more(device, LW_NAMED, get16(at + 2), n - 4, at + 4);
         return true;
     case TAG_CREDIT:
         return on_credit(device, at + 1, n - 1);
@@ -566,12 +526,11 @@ static void put_bytes(lw_device *device, const uint8_t *bytes, unsigned count)
     device->transmit_end = (uint16_t)(device->transmit_end + count);
 }
 
-static void begin_frame(lw_device *device, unsigned first, unsigned seq, unsigned topic)
+static void begin_frame(lw_device *device, unsigned first, uint32_t seq_and_topic)
 {
     device->transmit_end = LW_GAP_BYTES;
     put8(device, first);
-    put16(device, seq);
-    put16(device, topic);
+    put32(device, seq_and_topic);
 }
 
 /* Appends the CRC and encodes the frame; returns its bytes on the line. */
@@ -634,7 +593,7 @@ static void send_hello(lw_device *device)
 
 static void send_link(lw_device *device)
 {
-    begin_frame(device, KIND_LINK << 5, 0, 0);
+    begin_frame(device, KIND_LINK << 5, 0);
     if (device->due & DUE_RESET) {
         device->due &= (uint8_t)~DUE_RESET;
         put8(device, LINK_RESET);
@@ -654,7 +613,7 @@ static void send_link(lw_device *device)
 static bool send_ack(lw_device *device)
 {
     unsigned n = 0;
-    begin_frame(device, KIND_ACK << 5, 0, 0);
+    begin_frame(device, KIND_ACK << 5, 0);
     put8(device, 0);
     for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++) {
         if (!(lane->bits & OWES_ACK)) continue;
@@ -674,7 +633,7 @@ static bool send_time(lw_device *device)
 {
     bool answers = device->due & DUE_ANSWER;
     if (!answers && !expired(device, device->said, device->peer_dead_ms * (MILLISECOND / 3))) return false;
-    begin_frame(device, KIND_TIME << 5, 0, 0);
+    begin_frame(device, KIND_TIME << 5, 0);
     if (answers) {
         device->due &= (uint8_t)~DUE_ANSWER;
         put32(device, device->asked);
@@ -767,20 +726,24 @@ static unsigned sendable(lw_device *device, struct lw_lane *lane)
     }
     /* The control lane has one message under way, which shows that a topic is bound before it is used. */
     if (!lane->number) return !place && next_control(device) ? slot : LW_WINDOW;
-    if (place == lane->count || (is_reliable(lane) && place >= lane->window)) return LW_WINDOW;
-    if (lane->bits & HAS_CREDIT && after16((uint16_t)(lane->oldest + place), lane->credit)) return LW_WINDOW;
+    if (place == lane->count) return LW_WINDOW;
+    if (is_reliable(lane)) {
+        bool is_allowed = !(lane->bits & HAS_CREDIT) || !after16((uint16_t)(lane->oldest + place), lane->credit);
+        if (place >= lane->window || !is_allowed) return LW_WINDOW;
+    }
     return device->topic_bits[lane->slot[slot].topic] & BOUND ? slot : LW_WINDOW;
 }
 
 static void send_slot(lw_device *device, struct lw_lane *lane, unsigned index)
 {
     struct lw_slot *slot = &lane->slot[index];
-    unsigned place = (index - lane->head) % LW_WINDOW, seq = lane->oldest + place;
+    unsigned place = (index - lane->head) % LW_WINDOW;
+    uint32_t seq = (uint16_t)(lane->oldest + place);
     if (lane->number) {
-        begin_frame(device, lane->number | (slot->flags & HEAD_TS), seq, TOPIC_DEVICE + slot->topic);
+        begin_frame(device, lane->number | (slot->flags & HEAD_TS), seq | (uint32_t)(TOPIC_DEVICE + slot->topic) << 16);
         put_bytes(device, device->data[lane->number - 1][index], slot->bytes);
     } else {
-        begin_frame(device, KIND_CTRL << 5, seq, 0);
+        begin_frame(device, KIND_CTRL << 5, seq);
         put_control(device);
     }
     lane->spent = (uint16_t)(lane->spent + end_frame(device, device->preset, 0));
@@ -791,17 +754,13 @@ static void send_slot(lw_device *device, struct lw_lane *lane, unsigned index)
     }
     if (!place) lane->since = device->free_at;
     slot->order = lane->ordinal++;
+    slot->flags &= HEAD_TS;
     if (place < lane->sent) {
-        slot->flags &= (uint8_t)~(AGAIN | ONCE);
         device->counters.repeated++;
-        return;
+    } else {
+        slot->flags |= ONCE;
+        lane->sent++;
     }
-    lane->sent++;
-    if (!lane->number) {
-        slot->flags = 0;
-        lane->count = 1;
-    }
-    slot->flags |= ONCE;
 }
 
 /* Sends for the lane whose turn it is: of the smallest class, and of its lanes the one that used the least airtime. Lanes
@@ -895,15 +854,14 @@ static void on_session_time(lw_device *device)
 
 uint32_t lw_poll(lw_device *device, uint32_t now)
 {
-    bool sent = false;
     device->now = now;
     device->sleep = SLEEP_US_MAX;
     if (device->state == OPEN)
         on_session_time(device);
     else if (device->state != OFF && expired(device, device->hello_at, device->refused ? REFUSED_US : HELLO_US))
         device->due |= DUE_HELLO;
-    while (flush(device) && (!device->byte_us16 || expired(device, device->free_at - LEAD_US, 0)) && send_next(device)) sent = true;
-    if (sent) expired(device, now, HELLO_US / 5);
+    while (flush(device) && (!device->byte_us16 || expired(device, device->free_at - LEAD_US, 0)) && send_next(device)) {
+    }
     return device->sleep;
 }
 
@@ -912,22 +870,26 @@ uint32_t lw_poll(lw_device *device, uint32_t now)
 void lw_init(lw_device *device, const lw_config *config, uint32_t entropy)
 {
     uint8_t *bytes = (uint8_t *)device;
-    uint32_t fits = config->baud / 1000 - 17, dead;
+    uint32_t dead;
     for (size_t i = 0; i < sizeof *device; i++) bytes[i] = 0;
     for (unsigned i = 0; i < LW_LANES; i++) {
-        device->lane[i].number = (uint8_t)i;
-        device->lane[i].kind = lanes[i].kind;
-        device->lane[i].class = lanes[i].class;
+        struct lw_lane *lane = &device->lane[i];
+        lane->number = (uint8_t)i;
+        lane->kind = lanes[i].kind;
+        lane->class = lanes[i].class;
     }
     device->config = config;
     device->mtu = LW_MTU;
     if (config->baud) {
+        /* What fits into 10 ms; section 4. */
+        int fits = (int)(config->baud / 1000) - 17;
+        if (fits < 32) fits = 32;
+        if (fits < LW_MTU) device->mtu = (uint16_t)(fits & ~7);
         device->byte_us16 = UINT32_C(160000000) / config->baud;
-        fits = config->baud < 49000 ? 32 : fits & ~UINT32_C(7);
-        if (fits < LW_MTU) device->mtu = (uint16_t)fits;
     }
     dead = frame_us(device) / (MILLISECOND / 30);
-    device->dead_ms = config->dead_ms ? config->dead_ms : dead > 1500 ? (uint16_t)dead : 1500;
+    if (dead < 1500) dead = 1500;
+    device->dead_ms = config->dead_ms ? config->dead_ms : (uint16_t)dead;
     renew_nonce(device, entropy);
 }
 

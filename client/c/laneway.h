@@ -31,10 +31,6 @@ extern "C" {
 #ifndef LW_TOPICS
 #define LW_TOPICS 16
 #endif
-/** Topics that the host may name because a filter matched them, at least 1. */
-#ifndef LW_HOST_TOPICS
-#define LW_HOST_TOPICS 8
-#endif
 /** The lanes, from number 0 (control) on: kind, class (smaller ones go first), and messages that the host may send before
  * lw_grant() allows more (0: as many as it likes). */
 #ifndef LW_LANE_TABLE
@@ -157,7 +153,7 @@ struct lw_device {
     uint8_t state, due, refused, bad_in_a_row;
     uint8_t run_left, run_code, run_bad;
     uint8_t control_tag, control_index, topics;
-    uint16_t mtu, peer_mtu, peer_dead_ms, peer_assembly, dead_ms, transmit_at, transmit_end, received;
+    uint16_t mtu, peer_mtu, peer_dead_ms, dead_ms, transmit_at, transmit_end, received;
     const lw_config *config;
     uint32_t now, sleep, heard, said, hello_at, free_at, byte_us16;
     uint32_t preset, asked, asked_at;
@@ -167,8 +163,6 @@ struct lw_device {
     const char *name[LW_TOPICS];
     const lw_subscription *subscription[LW_TOPICS];
     struct lw_lane lane[LW_LANES];
-    uint16_t host_topic[LW_HOST_TOPICS];
-    uint8_t host_entry[LW_HOST_TOPICS];
     uint8_t transmit[LW_GAP_BYTES + LW_FRAME_BYTES + 1];
     uint8_t receive[LW_RECEIVE_BYTES];
     uint8_t data[LW_LANES - 1][LW_WINDOW][LW_MTU + 4];
@@ -192,8 +186,8 @@ bool lw_is_open(const lw_device *device);
 uint16_t lw_topic(lw_device *device, const char *name, uint8_t flags);
 
 /** Subscribes to a topic, or a filter with `+` and `#`, in this and every later session. The same name again replaces the
- * subscription. Its id, for lw_unsubscribe(), or 0: there is no room. Of several filters that match a message the first
- * one gets it. */
+ * subscription. Its id, for lw_unsubscribe(), or 0: there is no room. Messages of topics that no subscription names by
+ * themselves go to the first filter, whichever filter matched. */
 uint16_t lw_subscribe(lw_device *device, const char *name, const lw_subscription *subscription);
 
 /** Ends a subscription. */
@@ -214,7 +208,7 @@ void lw_grant(lw_device *device, uint8_t lane, uint16_t count);
 void lw_receive(lw_device *device, uint32_t now, const uint8_t *bytes, size_t count);
 
 /** Does what is due and returns the microseconds after which it must be called again, if nothing is received or published
- * before; at most one second. */
+ * before; at most 100,000. */
 uint32_t lw_poll(lw_device *device, uint32_t now);
 
 #ifdef __cplusplus
