@@ -613,20 +613,20 @@ static void send_link(lw_device *device)
 static bool send_ack(lw_device *device)
 {
     unsigned n = 0;
-    begin_frame(device, KIND_ACK << 5, 0);
-    put8(device, 0);
     for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++) {
         if (!(lane->bits & OWES_ACK)) continue;
         lane->bits &= (uint8_t)~OWES_ACK;
+        if (!n) {
+            begin_frame(device, KIND_ACK << 5, 0);
+            put8(device, 0);
+        }
         put8(device, lane->number);
         put16(device, lane->next);
         put16(device, 0);
-        n++;
+        device->transmit[LW_GAP_BYTES + HEADER_BYTES] = (uint8_t)++n;
     }
-    if (!n) return false;
-    device->transmit[LW_GAP_BYTES + HEADER_BYTES] = (uint8_t)n;
-    end_frame(device, device->preset, 0);
-    return true;
+    if (n) end_frame(device, device->preset, 0);
+    return n;
 }
 
 static bool send_time(lw_device *device)
