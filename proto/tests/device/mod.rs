@@ -1,0 +1,8 @@
+//! The C library and a host for it: the library as a process, the real link with an application, and a line between them.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod build;
+pub mod host;
+pub mod process;
+pub mod rig;
