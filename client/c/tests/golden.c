@@ -134,13 +134,15 @@ static void open_session(lw_device *device)
 /* hello-device describes two lanes and a table of topics; this library's HELLO has its own lanes and none. */
 static void check_handshake(void)
 {
-    static const uint8_t lanes_and_name[] = {5,    0x30, 2, 0, 0, 0, 0, 0x31, 2, 0, 0, 0, 0, 0x22, 2, 0,   0,   0,   0,  0x13,
-                                             1,    0,    0, 0, 0, 0x04, 1, 0, 0, 0, 0, 5, 'p', 'r', 'o', 'b', 'e'};
+    static const uint8_t lanes_and_name[] = {5, 0x30, LW_WINDOW, 0, 0, 0, 0, 0x31, LW_WINDOW, 0, 0, 0, 0, 0x22, LW_WINDOW, 0, 0, 0, 0,
+                                             0x13, 1, 0, 0, 0, 0, 0x04, 1, 0, 0, 0, 0, 5, 'p', 'r', 'o', 'b', 'e'};
     lw_device device;
     uint8_t frame[256];
     unsigned zeros = 2, bytes = HEADER_BYTES + 28;
     struct vector hello = *named("hello-device");
     memcpy(frame, hello.frame, bytes);
+    frame[HEADER_BYTES + 16] = LW_MTU & 0xFF;
+    frame[HEADER_BYTES + 17] = LW_MTU >> 8;
     memset(frame + HEADER_BYTES + 20, 0, 8); /* no rate: like USB; no table */
     memcpy(frame + bytes, lanes_and_name, sizeof lanes_and_name);
     bytes += (unsigned)sizeof lanes_and_name;

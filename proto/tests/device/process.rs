@@ -45,6 +45,8 @@ pub struct Device {
     pub received: Vec<Received>,
     pub told: Vec<Told>,
     pub is_open: bool,
+    /// Messages acknowledged on each lane.
+    pub acked: [u32; 8],
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -68,7 +70,7 @@ impl Device {
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         let program = program.to_owned();
         let (written, received, told) = (Vec::new(), Vec::new(), Vec::new());
-        Self { child, input, output, program, baud, written, received, told, is_open: false }
+        Self { child, input, output, program, baud, written, received, told, is_open: false, acked: [0; 8] }
     }
 
     /// Says one line and returns the answer.
@@ -104,6 +106,7 @@ impl Device {
                     (number() as u8, number() as u8, number() as u8, number() as u16, number());
                 let text = words.next().unwrap_or_default().to_owned();
                 self.is_open = kind == OPENED || self.is_open && kind != CLOSED;
+                self.acked[usize::from(lane)] += u32::from(kind == ACKED);
                 self.told.push(Told { kind, lane, code, topic, count, text });
             }
             _ => panic!("{kind} {rest}"),

@@ -69,8 +69,11 @@ impl Rig {
 
     /// The device publishes on its topic `up`; whether it could.
     pub fn device_publish(&mut self, lane: u8, payload: &[u8]) -> bool {
-        self.wake = self.now;
-        self.device.publish(lane, payload) == 0
+        let taken = self.device.publish(lane, payload) == 0;
+        if taken {
+            self.wake = self.now;
+        }
+        taken
     }
 
     /// Something was asked of the device: it is polled at once.
