@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The repository's folder of the library.
-pub fn library() -> PathBuf {
+pub(crate) fn library() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../client/c")
 }
 
@@ -12,7 +12,7 @@ pub fn library() -> PathBuf {
 ///
 /// # Panics
 /// With all that it said, if it fails.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
@@ -24,7 +24,7 @@ pub fn run(command: &mut Command) -> String {
 ///
 /// # Panics
 /// With what the compiler said, if it fails.
-pub fn program(name: &str, sources: &[&str], defines: &[&str]) -> PathBuf {
+pub(crate) fn program(name: &str, sources: &[&str], defines: &[&str]) -> PathBuf {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     let strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-g", "-O1"];
     let checked = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];

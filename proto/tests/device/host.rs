@@ -24,12 +24,12 @@ struct Queued {
 
 /// What waits and what is under way.
 #[derive(Default)]
-pub struct Store {
+pub(crate) struct Store {
     queues: [VecDeque<Queued>; LANES],
     under_way: BTreeMap<u32, Queued>,
     next_handle: u32,
     /// What became of messages of lanes other than 0.
-    pub outcomes: Vec<Outcome>,
+    pub(crate) outcomes: Vec<Outcome>,
 }
 
 impl Source for Store {
@@ -53,35 +53,35 @@ impl Source for Store {
 
 /// A subscription as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Wanted {
-    pub topic: u16,
-    pub filter: String,
-    pub retained: bool,
+pub(crate) struct Wanted {
+    pub(crate) topic: u16,
+    pub(crate) filter: String,
+    pub(crate) retained: bool,
 }
 
 /// The host.
-pub struct Host {
-    pub link: HostLink,
+pub(crate) struct Host {
+    pub(crate) link: HostLink,
     setup: Setup<LANES>,
-    pub store: Store,
-    pub timeout: Option<Instant>,
+    pub(crate) store: Store,
+    pub(crate) timeout: Option<Instant>,
     /// Of the session that is open: names of the device's ids, and its subscriptions.
-    pub names: BTreeMap<u16, String>,
-    pub wanted: Vec<Wanted>,
+    pub(crate) names: BTreeMap<u16, String>,
+    pub(crate) wanted: Vec<Wanted>,
     /// Lane, topic and payload of each message that arrived.
-    pub received: Vec<(u8, u16, Vec<u8>)>,
-    pub ended: Vec<Ended>,
-    pub opened: usize,
+    pub(crate) received: Vec<(u8, u16, Vec<u8>)>,
+    pub(crate) ended: Vec<Ended>,
+    pub(crate) opened: usize,
     /// The code that subscriptions are answered with.
-    pub answer: u8,
+    pub(crate) answer: u8,
     /// CREDIT: the last number of each lane that the device takes.
-    pub granted: BTreeMap<u8, u16>,
+    pub(crate) granted: BTreeMap<u8, u16>,
     out: Vec<u8>,
 }
 
 impl Host {
     /// A host on a line of this rate.
-    pub fn new(now: Instant, baud: u32, selective: bool, entropy: u32) -> Self {
+    pub(crate) fn new(now: Instant, baud: u32, selective: bool, entropy: u32) -> Self {
         let setup = setup(Role::Host, baud, laneway_proto::serial::mtu::mtu_of_baud(baud), 4, selective);
         Self {
             link: Link::new(now, setup, entropy),
@@ -100,33 +100,38 @@ impl Host {
     }
 
     /// The host is killed and starts again. What was under way is gone.
-    pub fn restart(&mut self, now: Instant, entropy: u32) {
+    pub(crate) fn restart(&mut self, now: Instant, entropy: u32) {
         self.link = Link::new(now, self.setup, entropy);
         self.store.under_way.clear();
         (0..LANES as u8).for_each(|lane| self.link.set_ready(lane));
         self.timeout = Some(now);
     }
 
+    /// From the next start on, the device may send so many messages on this lane.
+    pub(crate) fn set_credit(&mut self, lane: u8, credit: u16) {
+        self.setup.lanes[usize::from(lane)].offer.credit = credit;
+    }
+
     /// Publishes on a topic of the device.
-    pub fn publish(&mut self, now: Instant, lane: u8, topic: u16, payload: &[u8]) {
+    pub(crate) fn publish(&mut self, now: Instant, lane: u8, topic: u16, payload: &[u8]) {
         self.store.queues[usize::from(lane)].push_back(Queued { lane, topic, payload: payload.to_vec() });
         self.link.set_ready(lane);
         self.timeout = Some(now);
     }
 
     /// Says a control message.
-    pub fn control(&mut self, now: Instant, control: &Control<'_>) {
+    pub(crate) fn control(&mut self, now: Instant, control: &Control<'_>) {
         let mut bytes = [0; 128];
         let count = control.encode(&mut bytes).expect("room");
         self.publish(now, 0, 0, &bytes[..count]);
     }
 
     /// Messages queued and under way.
-    pub fn unsent(&self) -> usize {
+    pub(crate) fn unsent(&self) -> usize {
         self.store.queues.iter().map(VecDeque::len).sum::<usize>() + self.store.under_way.len()
     }
 
-    pub fn on_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
+    pub(crate) fn on_bytes(&mut self, now: Instant, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let taken = self.link.on_bytes(now, bytes);
             bytes = &bytes[taken..];
@@ -136,7 +141,7 @@ impl Host {
     }
 
     /// Does what is due; every frame that may go now.
-    pub fn service(&mut self, now: Instant) -> Vec<u8> {
+    pub(crate) fn service(&mut self, now: Instant) -> Vec<u8> {
         let mut sent = Vec::new();
         self.take_events(now);
         self.link.on_timeout(now);

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, missing_docs, reason = "each test file uses a part of it; names say what things are")]
 
-pub mod build;
-pub mod host;
-pub mod process;
-pub mod rig;
+pub(crate) mod build;
+pub(crate) mod host;
+pub(crate) mod process;
+pub(crate) mod rig;

@@ -6,50 +6,50 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A message that the device's application got.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Received {
-    pub lane: u8,
-    pub topic: u16,
-    pub missed: u16,
-    pub payload: Vec<u8>,
+pub(crate) struct Received {
+    pub(crate) lane: u8,
+    pub(crate) topic: u16,
+    pub(crate) missed: u16,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// Something the library told.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Told {
-    pub kind: u8,
-    pub lane: u8,
-    pub code: u8,
-    pub topic: u16,
-    pub count: u32,
-    pub text: String,
+pub(crate) struct Told {
+    pub(crate) kind: u8,
+    pub(crate) lane: u8,
+    pub(crate) code: u8,
+    pub(crate) topic: u16,
+    pub(crate) count: u32,
+    pub(crate) text: String,
 }
 
-pub const OPENED: u8 = 0;
-pub const CLOSED: u8 = 1;
-pub const ACKED: u8 = 2;
-pub const MAYBE: u8 = 3;
-pub const DROPPED: u8 = 4;
-pub const LOST: u8 = 5;
-pub const RESULT: u8 = 6;
-pub const NAMED: u8 = 7;
+pub(crate) const OPENED: u8 = 0;
+pub(crate) const CLOSED: u8 = 1;
+pub(crate) const ACKED: u8 = 2;
+pub(crate) const MAYBE: u8 = 3;
+pub(crate) const DROPPED: u8 = 4;
+pub(crate) const LOST: u8 = 5;
+pub(crate) const RESULT: u8 = 6;
+pub(crate) const NAMED: u8 = 7;
 
 /// The process.
-pub struct Device {
+pub(crate) struct Device {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     program: PathBuf,
-    pub baud: u32,
+    pub(crate) baud: u32,
     /// Bytes written and not put on the line yet.
-    pub written: Vec<u8>,
-    pub received: Vec<Received>,
-    pub told: Vec<Told>,
-    pub is_open: bool,
+    pub(crate) written: Vec<u8>,
+    pub(crate) received: Vec<Received>,
+    pub(crate) told: Vec<Told>,
+    pub(crate) is_open: bool,
     /// Messages acknowledged on each lane.
-    pub acked: [u32; 8],
+    pub(crate) acked: [u32; 8],
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -63,7 +63,7 @@ impl Device {
     ///
     /// # Panics
     /// If it does not start.
-    pub fn new(program: &Path, baud: u32) -> Self {
+    pub(crate) fn new(program: &Path, baud: u32) -> Self {
         let child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("the program starts");
         let input = child.stdin.take().expect("a pipe");
@@ -77,7 +77,7 @@ impl Device {
     ///
     /// # Panics
     /// If the process has ended, as it does when a sanitizer finds something.
-    pub fn ask(&mut self, line: &str) -> u64 {
+    pub(crate) fn ask(&mut self, line: &str) -> u64 {
         writeln!(self.input, "{line}").expect("the device lives");
         loop {
             let mut said = String::new();
@@ -114,7 +114,7 @@ impl Device {
     }
 
     /// Power comes on: `lw_init`, topics `up` and `down`, the latter subscribed to, and `lw_connect`.
-    pub fn start(&mut self, now_us: u32, entropy: u32) {
+    pub(crate) fn start(&mut self, now_us: u32, entropy: u32) {
         self.is_open = false;
         self.ask(&format!("i {entropy} {}", self.baud));
         assert_eq!(self.ask("t up"), 0x4000);
@@ -123,18 +123,18 @@ impl Device {
     }
 
     /// Bytes arrive and the library does what is due; microseconds until it wants to be called again.
-    pub fn step(&mut self, now_us: u32, bytes: &[u8]) -> u64 {
+    pub(crate) fn step(&mut self, now_us: u32, bytes: &[u8]) -> u64 {
         let bytes = if bytes.is_empty() { "-".to_owned() } else { hex(bytes) };
         self.ask(&format!("x {now_us} {bytes}"))
     }
 
     /// Publishes on `up`; the library's status, 0 if it took it.
-    pub fn publish(&mut self, lane: u8, payload: &[u8]) -> u64 {
+    pub(crate) fn publish(&mut self, lane: u8, payload: &[u8]) -> u64 {
         self.ask(&format!("p {lane} 16384 {}", hex(payload)))
     }
 
     /// How often this was told.
-    pub fn count(&self, kind: u8) -> usize {
+    pub(crate) fn count(&self, kind: u8) -> usize {
         self.told.iter().filter(|told| told.kind == kind).count()
     }
 }

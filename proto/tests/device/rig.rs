@@ -11,25 +11,25 @@ use super::host::Host;
 use super::process::Device;
 
 /// The rig.
-pub struct Rig {
-    pub now: Instant,
-    pub host: Host,
-    pub device: Device,
+pub(crate) struct Rig {
+    pub(crate) now: Instant,
+    pub(crate) host: Host,
+    pub(crate) device: Device,
     /// What the host says, and what the device says.
-    pub wires: [Wire; 2],
+    pub(crate) wires: [Wire; 2],
     wake: Instant,
     /// Added to the device's clock, so that it wraps early.
     offset_us: u32,
-    pub baud: u32,
+    pub(crate) baud: u32,
     /// Bytes that have arrived at the device.
     arrived: Vec<u8>,
     /// The host does nothing.
-    pub host_is_dead: bool,
+    pub(crate) host_is_dead: bool,
 }
 
 impl Rig {
     /// Both are on; time begins at one second. The device's clock wraps two seconds later.
-    pub fn new(program: &Path, baud: u32, selective: bool, seed: u64) -> Self {
+    pub(crate) fn new(program: &Path, baud: u32, selective: bool, seed: u64) -> Self {
         let host = Host::new(START, baud, selective, seed as u32 * 2 + 1);
         let wires = [Wire::new(baud, seed * 2 + 1), Wire::new(baud, seed * 2 + 2)];
         let device = Device::new(program, baud);
@@ -42,17 +42,17 @@ impl Rig {
     }
 
     /// The device's clock.
-    pub fn device_us(&self) -> u32 {
+    pub(crate) fn device_us(&self) -> u32 {
         ((self.now.0 / 1_000) as u32).wrapping_add(self.offset_us)
     }
 
     /// The same damage on both ways from now on.
-    pub fn damage(&mut self, damage: Damage) {
+    pub(crate) fn damage(&mut self, damage: Damage) {
         self.wires.iter_mut().for_each(|wire| wire.damage = damage);
     }
 
     /// The device loses its memory.
-    pub fn reset_device(&mut self, entropy: u32) {
+    pub(crate) fn reset_device(&mut self, entropy: u32) {
         self.wires[1].cut(self.now);
         self.device.written.clear();
         self.arrived.clear();
@@ -61,14 +61,14 @@ impl Rig {
     }
 
     /// The host is killed and starts again.
-    pub fn reset_host(&mut self, entropy: u32) {
+    pub(crate) fn reset_host(&mut self, entropy: u32) {
         self.wires[0].cut(self.now);
         self.host.restart(self.now, entropy);
         self.step_host();
     }
 
     /// The device publishes on its topic `up`; whether it could.
-    pub fn device_publish(&mut self, lane: u8, payload: &[u8]) -> bool {
+    pub(crate) fn device_publish(&mut self, lane: u8, payload: &[u8]) -> bool {
         let taken = self.device.publish(lane, payload) == 0;
         if taken {
             self.wake = self.now;
@@ -77,11 +77,11 @@ impl Rig {
     }
 
     /// Something was asked of the device: it is polled at once.
-    pub fn wake_device(&mut self) {
+    pub(crate) fn wake_device(&mut self) {
         self.wake = self.now;
     }
 
-    pub fn step_device(&mut self, bytes: &[u8]) {
+    pub(crate) fn step_device(&mut self, bytes: &[u8]) {
         let sleep_us = self.device.step(self.device_us(), bytes);
         self.wires[1].send(self.now, &std::mem::take(&mut self.device.written));
         self.wake = self.now + Duration(sleep_us.max(1) * 1_000);
@@ -95,13 +95,18 @@ impl Rig {
     }
 
     /// Lets `ms` milliseconds pass.
-    pub fn run_ms(&mut self, ms: u64) {
+    pub(crate) fn run_ms(&mut self, ms: u64) {
         self.run_until(ms, |_| false);
     }
 
     /// Lets time pass until `done`, at most so many milliseconds; whether it was `done`.
-    pub fn run_until(&mut self, ms: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
-        let until = self.now + Duration(ms * 1_000_000);
+    pub(crate) fn run_until(&mut self, ms: u64, done: impl FnMut(&mut Self) -> bool) -> bool {
+        self.run_until_ns(ms * 1_000_000, done)
+    }
+
+    /// The same, in nanoseconds.
+    pub(crate) fn run_until_ns(&mut self, ns: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let until = self.now + Duration(ns);
         self.step_host();
         loop {
             if done(self) {
