@@ -16,6 +16,7 @@ enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
 #define RTO_US (100 * MILLISECOND)
 #define RTO_US_MAX (1000 * MILLISECOND)
 #define LEAD_US (2 * MILLISECOND)
+#define BUSY_US 500
 #define SLEEP_US_MAX RTO_US /* what was just sent may have to go again then */
 #define BAD_FRAMES_MAX 10
 
@@ -580,10 +581,8 @@ static void send_hello(lw_device *device)
     put32(device, 0);
     put8(device, LW_LANES);
     for (unsigned i = 0; i < LW_LANES; i++) {
-        put8(device, lanes[i].kind << 4 | i);
-        put8(device, lanes[i].kind >= LW_RU ? LW_WINDOW : 1);
-        put16(device, 0);
-        put16(device, lanes[i].credit);
+        put16(device, lanes[i].kind << 4 | i | (lanes[i].kind >= LW_RU ? LW_WINDOW : 1u) << 8);
+        put32(device, (uint32_t)lanes[i].credit << 16);
     }
     put8(device, name);
     put_bytes(device, (const uint8_t *)config->name, name);
@@ -693,10 +692,8 @@ static void put_control(lw_device *device)
     unsigned tag = device->control_tag, index = device->control_index, bits;
     put8(device, tag);
     if (tag == TAG_CREDIT) {
-        const struct lw_lane *lane = &device->lane[index];
-        put8(device, 1);
-        put8(device, lane->number);
-        put16(device, lane->granted);
+        put16(device, 1 | index << 8);
+        put16(device, device->lane[index].granted);
         return;
     }
     bits = device->topic_bits[index];
@@ -705,8 +702,7 @@ static void put_control(lw_device *device)
     if (tag == TAG_SUB) {
         static const lw_subscription none;
         const lw_subscription *subscription = device->subscription[index] ? device->subscription[index] : &none;
-        put8(device, subscription->flags);
-        put8(device, subscription->lane_plus_one);
+        put16(device, subscription->flags | (unsigned)subscription->lane_plus_one << 8);
         put16(device, subscription->policy);
         put16(device, subscription->max_rate_hz);
         put32(device, subscription->ttl_ms);
@@ -801,7 +797,7 @@ static bool flush(lw_device *device)
     device->transmit_at = (uint16_t)(device->transmit_at + (taken < left ? taken : left));
     if (taken) device->said = device->now;
     if (taken < left) {
-        expired(device, device->now, airtime(device, 4) + 50);
+        expired(device, device->now, BUSY_US);
         return false;
     }
     if ((int32_t)(device->free_at - device->now) < 0) device->free_at = device->now;
