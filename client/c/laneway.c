@@ -66,10 +66,11 @@ static void put_u32(uint8_t *to, uint32_t value)
     for (unsigned i = 0; i < 4; i++, value >>= 8) *to++ = (uint8_t)value;
 }
 
+/* Bytes of a name, 255 at most: with that bound no compiler takes the loop for strlen, which may not be there. */
 static unsigned text_bytes(const char *text)
 {
     unsigned count = 0;
-    while (text[count]) count++;
+    while (count < 255 && text[count]) count++;
     return count;
 }
 
