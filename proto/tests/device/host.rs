@@ -112,6 +112,11 @@ impl Host {
         self.setup.lanes[usize::from(lane)].offer.credit = credit;
     }
 
+    /// From the next start on, a session is given up after so much silence.
+    pub(crate) fn set_dead_ms(&mut self, ms: u16) {
+        self.setup.dead_ms = ms;
+    }
+
     /// Publishes on a topic of the device.
     pub(crate) fn publish(&mut self, now: Instant, lane: u8, topic: u16, payload: &[u8]) {
         self.store.queues[usize::from(lane)].push_back(Queued { lane, topic, payload: payload.to_vec() });
