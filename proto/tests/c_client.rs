@@ -14,7 +14,7 @@ use laneway_proto::serial::control::{Control, Entries, LaneLimit};
 use laneway_proto::serial::crc::session_preset;
 use laneway_proto::time::Duration;
 
-use device::build::program;
+use device::build::{library, program, run};
 use device::process::{ACKED, CLOSED, OPENED, hex};
 use device::rig::Rig;
 use serial::line::Damage;
@@ -141,6 +141,26 @@ fn reliable_lanes_are_complete_and_in_order_over_a_lossy_line() {
     .enumerate()
     {
         exchange(baud, selective, seed as u64 + 10, damage, 300);
+    }
+}
+
+#[test]
+fn nothing_that_arrives_takes_the_c_library_out_of_its_bounds() {
+    for (name, defines) in [
+        ("fuzz", &["-DFUZZ_SEED=5", "-DFUZZ_INPUTS=10000"][..]),
+        ("fuzz-large", &["-DFUZZ_SEED=6", "-DFUZZ_INPUTS=5000", "-DLW_MTU=512", "-DLW_WINDOW=8", "-DLW_TOPICS=4"]),
+        ("fuzz-small", &["-DFUZZ_SEED=7", "-DFUZZ_INPUTS=5000", "-DLW_MTU=32", "-DLW_WINDOW=1", "-DLW_TOPICS=5"]),
+    ] {
+        println!("{}", run(&mut Command::new(program(name, &["tests/fuzz.c"], defines))));
+    }
+}
+
+#[test]
+fn the_c_library_keeps_its_bars_of_flash_and_memory() {
+    if Command::new("arm-none-eabi-gcc").arg("--version").output().is_ok() {
+        println!("{}", run(&mut Command::new(library().join("size.sh"))));
+    } else {
+        println!("SKIPPED: there is no arm-none-eabi-gcc");
     }
 }
 
