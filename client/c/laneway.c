@@ -1,4 +1,5 @@
-/* Laneway for microcontrollers; laneway.h says how to use it, docs/SERIAL.md what travels. "Section" means one of that text. */
+/* Laneway for microcontrollers; laneway.h says how to use it, docs/SERIAL.md what travels. "Section" means one of that
+ * text. */
 #include "laneway.h"
 
 enum { KIND_PUB, KIND_REQ, KIND_RSP, KIND_CTRL, KIND_ACK, KIND_TIME, KIND_POLL, KIND_LINK };
@@ -32,8 +33,14 @@ enum { AGAIN = 1, ARRIVED = 2, ONCE = 4 };
 enum { BOUND = 1, DECLARED = 2, UNUSABLE = 4, FILTER = 8, RETAIN = 16 };
 
 static const struct {
-    uint8_t kind, class, credit;
+    uint8_t kind, rank, credit;
 } lanes[LW_LANES] = LW_LANE_TABLE;
+
+/* Sizes that cannot be: the compiler refuses an array of -1 elements. */
+typedef char sizes_are_possible[LW_MTU >= 32 && LW_MTU <= 1024 && LW_WINDOW >= 1 && LW_WINDOW <= 16 && LW_TOPICS >= 1 &&
+                                        LW_TOPICS <= 255 && LW_LANES >= 2 && LW_LANES <= 8
+                                    ? 1
+                                    : -1];
 
 /* Small things. */
 
@@ -104,7 +111,8 @@ static uint32_t crc32(uint32_t crc, const uint8_t *bytes, unsigned count)
 
 static void tell_more(lw_device *device, unsigned what, unsigned topic, uint32_t count, const uint8_t *text)
 {
-    lw_event event = {what & 0xFF, (uint8_t)(what >> 8), (uint8_t)(what >> 16), (uint16_t)topic, count, (const char *)text};
+    lw_event event = {what & 0xFF, (uint8_t)(what >> 8), (uint8_t)(what >> 16), (uint16_t)topic,
+                      count,       (const char *)text};
     if (device->config->on_event) device->config->on_event(device, &event);
 }
 
@@ -244,7 +252,8 @@ static bool on_hello(lw_device *device, const uint8_t *at, unsigned n)
 
 static void on_reset(lw_device *device, unsigned code)
 {
-    bool may_retry = code < 32 && (UINT32_C(1) << code & 0x2913); /* normal, shutdown, timeout, limit, slow_consumer, internal */
+    bool may_retry =
+        code < 32 && (UINT32_C(1) << code & 0x2913); /* normal, shutdown, timeout, limit, slow_consumer, internal */
     session_ended(device, code);
     seek(device);
     if (may_retry || device->state == OFF) return;
@@ -258,7 +267,8 @@ static bool on_link(lw_device *device, const uint8_t *frame, unsigned n)
 {
     const uint8_t *at = frame + HEADER_BYTES;
     bool known = same32(at + 5, device->nonces);
-    if (frame[0] != KIND_LINK << 5 || get32(frame + 1) || n > LINK_BYTES_MAX - CRC_BYTES || n < HEADER_BYTES + 10) return false;
+    if (frame[0] != KIND_LINK << 5 || get32(frame + 1) || n > LINK_BYTES_MAX - CRC_BYTES || n < HEADER_BYTES + 10)
+        return false;
     if (at[0] == LINK_HELLO) return on_hello(device, at, n - HEADER_BYTES);
     if (!same32(at + 1, device->nonces + 4)) return false;
     if (at[0] == LINK_WELCOME && known && device->state == HALF_OPEN)
@@ -506,7 +516,8 @@ void lw_receive(lw_device *device, uint32_t now, const uint8_t *bytes, size_t co
     }
 }
 
-/* What is sent. A frame is built behind a gap and encoded in place towards the front, which never overtakes its reader. */
+/* What is sent. A frame is built behind a gap and encoded in place towards the front, which never overtakes its reader.
+ */
 
 static void put8(lw_device *device, unsigned byte) { device->transmit[device->transmit_end++] = (uint8_t)byte; }
 
@@ -646,7 +657,8 @@ static bool send_time(lw_device *device)
 
 /* Control messages are not stored: they are written from what they declare, each time they are sent. */
 
-/* The bytes of a name that a frame has room for, or none if it is too long, behind `fixed` bytes of a control message. */
+/* The bytes of a name that a frame has room for, or none if it is too long, behind `fixed` bytes of a control message.
+ */
 static bool name_fits(const lw_device *device, unsigned index)
 {
     return text_bytes(device->name[index]) + (device->topic_bits[index] & FILTER ? 14u : 4u) <= device->peer_mtu;
@@ -708,7 +720,8 @@ static void put_control(lw_device *device)
         put16(device, subscription->max_rate_hz);
         put32(device, subscription->ttl_ms);
     }
-    if (tag == TAG_TOPIC || bits & FILTER) put_bytes(device, (const uint8_t *)device->name[index], text_bytes(device->name[index]));
+    if (tag == TAG_TOPIC || bits & FILTER)
+        put_bytes(device, (const uint8_t *)device->name[index], text_bytes(device->name[index]));
 }
 
 /* The slot of the message that the lane may send now, or LW_WINDOW. */
@@ -734,7 +747,7 @@ static unsigned sendable(lw_device *device, struct lw_lane *lane)
 static void send_slot(lw_device *device, struct lw_lane *lane, unsigned index)
 {
     struct lw_slot *slot = &lane->slot[index];
-    unsigned place = (index - lane->head) % LW_WINDOW;
+    unsigned place = (index + LW_WINDOW - lane->head) % LW_WINDOW;
     uint32_t seq = (uint16_t)(lane->oldest + place);
     if (lane->number) {
         begin_frame(device, lane->number | (slot->flags & HEAD_TS), seq | (uint32_t)(TOPIC_DEVICE + slot->topic) << 16);
@@ -760,21 +773,23 @@ static void send_slot(lw_device *device, struct lw_lane *lane, unsigned index)
     }
 }
 
-/* Sends for the lane whose turn it is: of the smallest class, and of its lanes the one that used the least airtime. Lanes
- * that had nothing to send have saved nothing up. */
+/* Sends for the lane whose turn it is: of the smallest class, and of its lanes the one that used the least airtime.
+ * Lanes that had nothing to send have saved nothing up. */
 static bool send_next_lane(lw_device *device)
 {
     struct lw_lane *best = NULL;
     unsigned best_slot = 0;
     for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++) {
         unsigned slot = sendable(device, lane);
-        if (slot == LW_WINDOW || (best && (lane->class > best->class || (lane->class == best->class && !after16(best->spent, lane->spent))))) continue;
+        if (slot == LW_WINDOW ||
+            (best && (lane->rank > best->rank || (lane->rank == best->rank && !after16(best->spent, lane->spent)))))
+            continue;
         best = lane;
         best_slot = slot;
     }
     if (!best) return false;
     for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++)
-        if (lane->class == best->class && after16(best->spent, lane->spent)) lane->spent = best->spent;
+        if (lane->rank == best->rank && after16(best->spent, lane->spent)) lane->spent = best->spent;
     send_slot(device, best, best_slot);
     return true;
 }
@@ -841,8 +856,8 @@ static void on_lane_time(lw_device *device, struct lw_lane *lane)
 static void on_session_time(lw_device *device)
 {
     uint32_t dead = device->dead_ms * MILLISECOND;
-    if (expired(device, device->heard, dead) ||
-        (device->bad_in_a_row == BAD_FRAMES_MAX && expired(device, device->heard, device->dead_ms * (MILLISECOND / 3)))) {
+    if (expired(device, device->heard, dead) || (device->bad_in_a_row == BAD_FRAMES_MAX &&
+                                                 expired(device, device->heard, device->dead_ms * (MILLISECOND / 3)))) {
         end_session(device, LW_TIMEOUT);
         return;
     }
@@ -857,8 +872,8 @@ uint32_t lw_poll(lw_device *device, uint32_t now)
         on_session_time(device);
     else if (device->state != OFF && expired(device, device->hello_at, device->refused ? REFUSED_US : HELLO_US))
         device->due |= DUE_HELLO;
-    while (flush(device) && (!device->byte_us16 || expired(device, device->free_at - LEAD_US, 0)) && send_next(device)) {
-    }
+    while (flush(device) && (!device->byte_us16 || expired(device, device->free_at - LEAD_US, 0)) &&
+           send_next(device)) {}
     return device->sleep;
 }
 
@@ -873,7 +888,7 @@ void lw_init(lw_device *device, const lw_config *config, uint32_t entropy)
         struct lw_lane *lane = &device->lane[i];
         lane->number = (uint8_t)i;
         lane->kind = lanes[i].kind;
-        lane->class = lanes[i].class;
+        lane->rank = lanes[i].rank;
     }
     device->config = config;
     device->mtu = LW_MTU;
@@ -932,7 +947,8 @@ uint16_t lw_topic(lw_device *device, const char *name, uint8_t flags)
 {
     unsigned entry = find_entry(device, name);
     if (entry == LW_TOPICS || device->topic_bits[entry] & FILTER) return 0;
-    if (flags & LW_RETAIN && !(device->topic_bits[entry] & RETAIN)) device->topic_bits[entry] = RETAIN | (device->topic_bits[entry] & DECLARED);
+    if (flags & LW_RETAIN && !(device->topic_bits[entry] & RETAIN))
+        device->topic_bits[entry] = RETAIN | (device->topic_bits[entry] & DECLARED);
     return (uint16_t)(TOPIC_DEVICE + entry);
 }
 

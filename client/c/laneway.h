@@ -1,9 +1,10 @@
 /* Laneway for microcontrollers: one device at the end of a serial line, as docs/SERIAL.md describes it.
  *
- * C99, freestanding: no heap, no globals, no operating system; of libc at most memcpy and memset, which compilers call on
- * their own. Everything happens in the caller's calls: bytes that arrived go into lw_receive(), lw_poll() sends what is
- * due through the caller's write function and says when it wants to be called again. Callbacks run inside these two.
- * The calls of one device must not overlap: an interrupt handler puts its bytes into a ring, the main loop takes them out.
+ * C99, freestanding: no heap, no globals, no operating system; of libc at most memcpy and memset, which compilers call
+ * on their own. Everything happens in the caller's calls: bytes that arrived go into lw_receive(), lw_poll() sends what
+ * is due through the caller's write function and says when it wants to be called again. Callbacks run inside these two.
+ * The calls of one device must not overlap: an interrupt handler puts its bytes into a ring, the main loop takes them
+ * out.
  *
  * Times are microseconds of a clock of 32 bits that wraps. */
 #ifndef LANEWAY_H
@@ -31,11 +32,13 @@ extern "C" {
 #ifndef LW_TOPICS
 #define LW_TOPICS 16
 #endif
-/** The lanes, from number 0 (control) on: kind, class (smaller ones go first), and messages that the host may send before
- * lw_grant() allows more (0: as many as it likes). */
+/** The lanes, from number 0 (control) on: kind, class (smaller ones go first), and messages that the host may send
+ * before lw_grant() allows more (0: as many as it likes). */
 #ifndef LW_LANE_TABLE
 #define LW_LANES 5
+/* clang-format off */
 #define LW_LANE_TABLE {{LW_RO, 0, 0}, {LW_RO, 1, 0}, {LW_RU, 2, 0}, {LW_US, 2, 0}, {LW_UU, 3, 0}}
+/* clang-format on */
 #endif
 
 /** What a lane promises: unreliable or reliable, unordered, sequenced or ordered. */
@@ -61,20 +64,28 @@ typedef enum {
 } lw_status;
 
 /** Codes of LW_CLOSED and LW_RESULT; docs/PROTOCOL.md section 8 has them all. */
-enum { LW_NORMAL = 0, LW_SHUTDOWN = 1, LW_MALFORMED = 2, LW_TIMEOUT = 4, LW_VERSION = 5, LW_LIMIT = 8, LW_RESTARTED = 255 };
+enum {
+    LW_NORMAL = 0,
+    LW_SHUTDOWN = 1,
+    LW_MALFORMED = 2,
+    LW_TIMEOUT = 4,
+    LW_VERSION = 5,
+    LW_LIMIT = 8,
+    LW_RESTARTED = 255
+};
 
 typedef struct lw_device lw_device;
 
 /** A message that arrived. Its pointers end with the callback. */
 typedef struct {
-    const char *name;     /**< the topic's name as the device gave it; NULL: the host named it, see LW_NAMED */
+    const char *name; /**< the topic's name as the device gave it; NULL: the host named it, see LW_NAMED */
     const uint8_t *bytes;
     uint16_t count;
-    uint16_t topic;       /**< the link's id of the topic */
-    uint16_t missed;      /**< unreliable lanes: frames lost on the way since the last one */
+    uint16_t topic;  /**< the link's id of the topic */
+    uint16_t missed; /**< unreliable lanes: frames lost on the way since the last one */
     uint8_t lane;
     bool has_time;
-    uint32_t time;        /**< microseconds of the host's clock, if `has_time` */
+    uint32_t time; /**< microseconds of the host's clock, if `has_time` */
 } lw_message;
 
 /** A subscription. It stays where it is (in flash, best) for as long as it is in use. */
@@ -93,9 +104,11 @@ enum lw_event_kind {
     LW_CLOSED,  /**< it is over (`code`); the device seeks the next one */
     LW_ACKED,   /**< the oldest message of reliable `lane`, of `topic`, has arrived at the host: there is room */
     LW_MAYBE,   /**< the session ended before that: it may have arrived */
-    LW_DROPPED, /**< a message that was queued cannot be sent to this host: too large, or its lane or topic was refused */
+    LW_DROPPED, /**< a message that was queued cannot be sent to this host: too large, or its lane or topic was refused
+                 */
     LW_LOST,    /**< the host dropped `count` messages of `topic` (0: of several) on `lane` for the reason `code` */
-    LW_RESULT,  /**< answer (`code`, 0: done) to the subscription of `topic`; `topic` 0: a name was refused, see `text` */
+    LW_RESULT,  /**< answer (`code`, 0: done) to the subscription of `topic`; `topic` 0: a name was refused, see `text`
+                 */
     LW_NAMED    /**< the host uses `topic` for the name in `text` */
 };
 
@@ -129,7 +142,7 @@ struct lw_slot {
 };
 
 struct lw_lane {
-    uint8_t number, kind, class, head, count, sent, window, backoff, ordinal, recovering, bits;
+    uint8_t number, kind, rank, head, count, sent, window, backoff, ordinal, recovering, bits;
     uint16_t oldest, credit, next, granted, spent;
     uint32_t since;
     struct lw_slot slot[LW_WINDOW];
@@ -185,16 +198,16 @@ bool lw_is_open(const lw_device *device);
  * The same name gets the same id. */
 uint16_t lw_topic(lw_device *device, const char *name, uint8_t flags);
 
-/** Subscribes to a topic, or a filter with `+` and `#`, in this and every later session. The same name again replaces the
- * subscription. Its id, for lw_unsubscribe(), or 0: there is no room. Messages of topics that no subscription names by
- * themselves go to the first filter, whichever filter matched. */
+/** Subscribes to a topic, or a filter with `+` and `#`, in this and every later session. The same name again replaces
+ * the subscription. Its id, for lw_unsubscribe(), or 0: there is no room. Messages of topics that no subscription names
+ * by themselves go to the first filter, whichever filter matched. */
 uint16_t lw_subscribe(lw_device *device, const char *name, const lw_subscription *subscription);
 
 /** Ends a subscription. */
 void lw_unsubscribe(lw_device *device, uint16_t id);
 
-/** Queues a message; its bytes are copied. On reliable lanes it waits for the host, through broken sessions, until it is
- * sent; of a state lane the newest message of each topic waits; on a stream lane nothing waits for a session. */
+/** Queues a message; its bytes are copied. On reliable lanes it waits for the host, through broken sessions, until it
+ * is sent; of a state lane the newest message of each topic waits; on a stream lane nothing waits for a session. */
 lw_status lw_publish(lw_device *device, uint16_t topic, uint8_t lane, const void *bytes, size_t count);
 
 /** The same, with the time of the message on the device's clock, in microseconds. */
@@ -207,8 +220,8 @@ void lw_grant(lw_device *device, uint8_t lane, uint16_t count);
 /** Takes bytes that came from the line. */
 void lw_receive(lw_device *device, uint32_t now, const uint8_t *bytes, size_t count);
 
-/** Does what is due and returns the microseconds after which it must be called again, if nothing is received or published
- * before; at most 100,000. */
+/** Does what is due and returns the microseconds after which it must be called again, if nothing is received or
+ * published before; at most 100,000. */
 uint32_t lw_poll(lw_device *device, uint32_t now);
 
 #ifdef __cplusplus

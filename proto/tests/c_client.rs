@@ -27,10 +27,7 @@ fn c_device() -> &'static PathBuf {
 }
 
 fn open(baud: u32, selective: bool, seed: u64) -> Rig {
-    let mut rig = Rig::new(c_device(), baud, selective, seed);
-    let ready = |rig: &mut Rig| rig.device.is_open && rig.host.link.is_open() && !rig.host.wanted.is_empty();
-    assert!(rig.run_until(1_000, ready), "a good line opens: {:?}", rig.device.told);
-    rig
+    Rig::open(c_device(), baud, selective, seed)
 }
 
 #[test]
@@ -128,6 +125,7 @@ fn exchange(baud: u32, selective: bool, seed: u64, damage: Damage, count: u32) {
 fn reliable_lanes_are_complete_and_in_order_over_a_lossy_line() {
     let bad = Damage { flip: 2e-4, drop: 1e-4, ..Damage::default() };
     let worse = Damage { flip: 2e-4, drop: 5e-4, insert: 1e-4, burst: 1e-4 };
+    let count = if std::env::var_os("LANEWAY_LONG").is_some() { 10_000 } else { 300 };
     for (seed, (baud, selective, damage)) in [
         (115_200, true, Damage::default()),
         (115_200, true, bad),
@@ -140,7 +138,7 @@ fn reliable_lanes_are_complete_and_in_order_over_a_lossy_line() {
     .into_iter()
     .enumerate()
     {
-        exchange(baud, selective, seed as u64 + 10, damage, 300);
+        exchange(baud, selective, seed as u64 + 10, damage, count);
     }
 }
 

@@ -31,7 +31,8 @@ static size_t on_write(void *user, const uint8_t *bytes, size_t count)
     size_t taken = count;
     (void)user;
     must(count > 0, "nothing is written");
-    for (size_t i = 0; i + 1 < count; i++) must(i < 2 || bytes[i] || !bytes[i + 1], "zeros only at the ends of a frame");
+    for (size_t i = 0; i + 1 < count; i++)
+        must(i < 2 || bytes[i] || !bytes[i + 1], "zeros only at the ends of a frame");
     if (next_byte() > 250) taken = next_byte() % (count + 1);
     return taken;
 }
@@ -55,7 +56,9 @@ static void on_message(lw_device *device, const lw_message *message)
 
 static const lw_config config = {on_write, on_event, NULL, "fuzz", {1}, 115200, 0};
 static const lw_subscription subscription = {on_message, 3, 1, 2, 3, 4};
-static const char *const names[] = {"a", "a/b", "#", "+/b", "a-name-that-is-so-long-that-some-hosts-with-small-frames-have-no-room-for-it-at-all/and-a-half"};
+static const char *const names[] = {
+    "a", "a/b", "#", "+/b",
+    "a-name-that-is-so-long-that-some-hosts-with-small-frames-have-no-room-for-it-at-all/and-a-half"};
 
 /* What an application may do at any time, callbacks included. */
 static void act(lw_device *device)
@@ -84,8 +87,8 @@ static void act(lw_device *device)
         lw_connect(device, device->now);
         break;
     default:
-        lw_publish_at(device, (uint16_t)(0x4000 + which % 6), (uint8_t)(which / 8 % 8), bytes, next_byte() % sizeof bytes,
-                      which > 128 ? &device->now : NULL);
+        lw_publish_at(device, (uint16_t)(0x4000 + which % 6), (uint8_t)(which / 8 % 8), bytes,
+                      next_byte() % sizeof bytes, which > 128 ? &device->now : NULL);
     }
     depth--;
 }
@@ -93,7 +96,8 @@ static void act(lw_device *device)
 static void check(lw_device *device)
 {
     must(device->state <= OPEN && device->topics <= LW_TOPICS, "the state");
-    must(device->transmit_at <= device->transmit_end && device->transmit_end <= sizeof device->transmit, "what is sent");
+    must(device->transmit_at <= device->transmit_end && device->transmit_end <= sizeof device->transmit,
+         "what is sent");
     must(device->received <= LW_RECEIVE_BYTES, "what is received");
     for (unsigned i = 0; i < LW_LANES; i++) {
         const struct lw_lane *lane = &device->lane[i];
@@ -111,7 +115,8 @@ static void put_input(lw_device *host, unsigned count)
 
 static void build_link(const lw_device *device, lw_device *host)
 {
-    static const uint8_t offers[] = {0x38, 4, 0, 1, 0, 0, 0x31, 4, 0, 1, 3, 0, 0x22, 2, 0, 0, 0, 0, 0x13, 1, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0};
+    static const uint8_t offers[] = {0x38, 4, 0,    1, 0, 0, 0x31, 4, 0, 1, 3, 0, 0x22, 2, 0, 0,
+                                     0,    0, 0x13, 1, 0, 0, 0,    0, 4, 1, 0, 0, 0,    0, 0};
     unsigned tag = 1 + next_byte() % 3;
     begin_frame(host, KIND_LINK << 5, 0);
     put8(host, tag);

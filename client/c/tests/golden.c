@@ -1,5 +1,6 @@
-/* The golden vectors of docs/SERIAL.md, read from standard input as lines `NAME PRESET FRAME WIRE` in hexadecimal: every
- * one is encoded and decoded, and a device in the session they belong to says and understands those that it can. */
+/* The golden vectors of docs/SERIAL.md, read from standard input as lines `NAME PRESET FRAME WIRE` in hexadecimal:
+ * every one is encoded and decoded, and a device in the session they belong to says and understands those that it can.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,10 +113,12 @@ static void check_codec(void)
         device.transmit_end = LW_GAP_BYTES;
         put_bytes(&device, vector->frame, vector->frame_bytes - CRC_BYTES);
         end_frame(&device, vector->preset, 0);
-        expect(device.transmit_end == vector->wire_bytes && !memcmp(device.transmit, vector->wire, vector->wire_bytes), vector->name);
+        expect(device.transmit_end == vector->wire_bytes && !memcmp(device.transmit, vector->wire, vector->wire_bytes),
+               vector->name);
         /* All but the last zero: the frame stays in the buffer. */
         lw_receive(&device, 0, vector->wire, vector->wire_bytes - 1);
-        expect(device.received == vector->frame_bytes && !memcmp(device.receive, vector->frame, vector->frame_bytes), vector->name);
+        expect(device.received == vector->frame_bytes && !memcmp(device.receive, vector->frame, vector->frame_bytes),
+               vector->name);
         expect(!device.run_left && !device.run_bad, vector->name);
     }
 }
@@ -134,8 +137,9 @@ static void open_session(lw_device *device)
 /* hello-device describes two lanes and a table of topics; this library's HELLO has its own lanes and none. */
 static void check_handshake(void)
 {
-    static const uint8_t lanes_and_name[] = {5, 0x30, LW_WINDOW, 0, 0, 0, 0, 0x31, LW_WINDOW, 0, 0, 0, 0, 0x22, LW_WINDOW, 0, 0, 0, 0,
-                                             0x13, 1, 0, 0, 0, 0, 0x04, 1, 0, 0, 0, 0, 5, 'p', 'r', 'o', 'b', 'e'};
+    static const uint8_t lanes_and_name[] = {
+        5,    0x30, LW_WINDOW, 0, 0, 0, 0,    0x31, LW_WINDOW, 0, 0, 0, 0, 0x22, LW_WINDOW, 0,   0,   0,  0,
+        0x13, 1,    0,         0, 0, 0, 0x04, 1,    0,         0, 0, 0, 5, 'p',  'r',       'o', 'b', 'e'};
     lw_device device;
     uint8_t frame[256];
     unsigned zeros = 2, bytes = HEADER_BYTES + 28;

@@ -11,8 +11,8 @@
  *   d CODE                    lw_disconnect
  *   c NOW                     lw_connect
  *
- * Before the answer, which begins with `=`, stand lines for what happened: `w HEX` is written to the line, `m LANE TOPIC
- * MISSED HEX` is a message, `e KIND LANE CODE TOPIC COUNT TEXT` an event. */
+ * Before the answer, which begins with `=`, stand lines for what happened: `w HEX` is written to the line, `m LANE
+ * TOPIC MISSED HEX` is a message, `e KIND LANE CODE TOPIC COUNT TEXT` an event. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

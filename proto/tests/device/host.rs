@@ -112,6 +112,11 @@ impl Host {
         self.setup.lanes[usize::from(lane)].offer.credit = credit;
     }
 
+    /// From the next start on, the host takes and sends frames of so many bytes.
+    pub(crate) fn set_mtu(&mut self, mtu: u16) {
+        self.setup.mtu = mtu;
+    }
+
     /// From the next start on, a session is given up after so much silence.
     pub(crate) fn set_dead_ms(&mut self, ms: u16) {
         self.setup.dead_ms = ms;

@@ -41,6 +41,17 @@ impl Rig {
         rig
     }
 
+    /// The same, when both ends are open and the device has subscribed.
+    ///
+    /// # Panics
+    /// If that takes more than a second.
+    pub(crate) fn open(program: &Path, baud: u32, selective: bool, seed: u64) -> Self {
+        let mut rig = Self::new(program, baud, selective, seed);
+        let ready = |rig: &mut Self| rig.device.is_open && rig.host.link.is_open() && !rig.host.wanted.is_empty();
+        assert!(rig.run_until(1_000, ready), "a good line opens: {:?}", rig.device.told);
+        rig
+    }
+
     /// The device's clock.
     pub(crate) fn device_us(&self) -> u32 {
         ((self.now.0 / 1_000) as u32).wrapping_add(self.offset_us)

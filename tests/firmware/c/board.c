@@ -39,7 +39,7 @@ void board_start(void)
     REGISTER(0x400FE104) = 1; /* UART0 */
     REGISTER(UART + 0x24) = 6;
     REGISTER(UART + 0x28) = 33;
-    REGISTER(UART + 0x2C) = 0x70;               /* 8n1, FIFO */
+    REGISTER(UART + 0x2C) = 0x70;                  /* 8n1, FIFO */
     REGISTER(UART + 0x38) = (1u << 4) | (1u << 6); /* received, and received long ago */
     REGISTER(UART + 0x30) = 0x301;
     ENABLE_INTERRUPT(5);
@@ -139,8 +139,7 @@ uint32_t board_entropy(void)
 {
     uint32_t value = 0;
     for (unsigned i = 0; i < 4; i++) {
-        for (uint32_t patience = 100000; patience && !REGISTER(RANDOM + 0x100); patience--) {
-        }
+        for (uint32_t patience = 100000; patience && !REGISTER(RANDOM + 0x100); patience--) {}
         REGISTER(RANDOM + 0x100) = 0;
         value = value << 8 | (REGISTER(RANDOM + 0x508) & 0xFF);
     }

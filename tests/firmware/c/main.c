@@ -38,8 +38,12 @@ static void publish_next(void)
 
 int main(void)
 {
-    static const lw_config config = {
-        .write = on_write, .on_event = on_event, .name = BOARD_NAME, .node_id = BOARD_NAME, .baud = 921600, .dead_ms = 5000};
+    static const lw_config config = {.write = on_write,
+                                     .on_event = on_event,
+                                     .name = BOARD_NAME,
+                                     .node_id = BOARD_NAME,
+                                     .baud = 921600,
+                                     .dead_ms = 5000};
     static const lw_subscription down = {.on_message = on_message};
     board_start();
     lw_init(&device, &config, board_entropy());

@@ -7,8 +7,7 @@ void reset(void);
 
 static void trap(void)
 {
-    for (;;) {
-    }
+    for (;;) {}
 }
 
 void reset(void)
@@ -22,7 +21,7 @@ void reset(void)
 
 typedef void (*vector)(void);
 __attribute__((section(".vectors"), used)) static const vector vectors[16 + 32] = {
-    [0] = (vector)&stack_top, [1] = reset, [2] = trap, [3] = trap, [15] = tick_interrupt,
+    [0] = (vector)&stack_top,  [1] = reset, [2] = trap, [3] = trap, [15] = tick_interrupt,
 #ifdef BOARD_LM3S
     [16 + 5] = uart_interrupt,
 #else

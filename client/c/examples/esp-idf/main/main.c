@@ -16,7 +16,8 @@
 #define BUTTON_PIN GPIO_NUM_0
 #define RELAY_PIN GPIO_NUM_2
 
-/* Without a transmit ring the driver takes what its FIFO has room for, so that nothing waits where it cannot be overtaken. */
+/* Without a transmit ring the driver takes what its FIFO has room for, so that nothing waits where it cannot be
+ * overtaken. */
 static size_t on_write(void *user, const uint8_t *bytes, size_t count)
 {
     int taken = uart_tx_chars(PORT, (const char *)bytes, count);
@@ -56,7 +57,8 @@ static void laneway_task(void *unused)
             lw_receive(&device, now_us(), bytes, 1 + (size_t)(rest > 0 ? rest : 0));
         }
         int is_pressed = !gpio_get_level(BUTTON_PIN);
-        if (is_pressed != pressed && lw_publish(&device, button, LW_EVENT, is_pressed ? "1" : "0", 1) == LW_OK) pressed = is_pressed;
+        if (is_pressed != pressed && lw_publish(&device, button, LW_EVENT, is_pressed ? "1" : "0", 1) == LW_OK)
+            pressed = is_pressed;
         lw_poll(&device, now_us());
     }
 }
