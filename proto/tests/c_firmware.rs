@@ -33,20 +33,21 @@ fn is_there(program: &str) -> bool {
 }
 
 /// The image of a board, or `None` where it cannot be built or run.
-fn image(board: &str) -> Option<PathBuf> {
+fn image(board: &str, program: &str) -> Option<PathBuf> {
     let missing = ["arm-none-eabi-gcc", "qemu-system-arm"].into_iter().find(|program| !is_there(program));
     if let Some(program) = missing {
         println!("SKIPPED: there is no {program}");
         return None;
     }
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{board}-{}.elf", std::process::id()));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{board}-{program}-{}.elf", std::process::id()));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/firmware/c/build.sh");
-    run(Command::new(script).arg(board).arg(&out));
+    run(Command::new(script).arg(board).arg(&out).arg(program));
     Some(out)
 }
 
-fn emulate(machine: &str, image: &Path) -> (Child, ChildStdin, Receiver<Vec<u8>>) {
+fn emulate(machine: &str, image: &Path, options: &[&str]) -> (Child, ChildStdin, Receiver<Vec<u8>>) {
     let mut child = Command::new("qemu-system-arm")
+        .args(options)
         .args(["-M", machine, "-display", "none", "-monitor", "none", "-nodefaults"])
         .args(["-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line", "-kernel"])
         .arg(image)
@@ -71,7 +72,7 @@ fn emulate(machine: &str, image: &Path) -> (Child, ChildStdin, Receiver<Vec<u8>>
 
 impl Board {
     fn new(machine: &str, image: &Path) -> Self {
-        let (emulator, input, output) = emulate(machine, image);
+        let (emulator, input, output) = emulate(machine, image, &[]);
         let mut host = Host::new(Instant(0), BAUD, true, 1);
         host.set_dead_ms(5_000);
         host.restart(Instant(0), 2);
@@ -85,7 +86,7 @@ impl Board {
     /// The board loses its power, and gets it again.
     fn restart(&mut self, machine: &str, image: &Path) {
         self.stop();
-        (self.emulator, self.input, self.output) = emulate(machine, image);
+        (self.emulator, self.input, self.output) = emulate(machine, image, &[]);
     }
 
     fn stop(&mut self) {
@@ -112,7 +113,8 @@ impl Board {
     fn report(&self) -> [u32; 4] {
         let payload = self.host.received.last().map_or(&[][..], |(_, _, payload)| payload);
         assert!(payload.is_empty() || payload.len() == 16, "{payload:?}");
-        let words: Vec<_> = payload.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
+        let words: Vec<_> =
+            payload.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
         std::array::from_fn(|at| words.get(at).copied().unwrap_or_default())
     }
 
@@ -159,14 +161,38 @@ fn talks(machine: &str, image: &Path) {
 
 #[test]
 fn a_cortex_m3_publishes_and_subscribes() {
-    if let Some(image) = image("lm3s") {
+    if let Some(image) = image("lm3s", "main") {
         talks("lm3s6965evb", &image);
     }
 }
 
 #[test]
 fn a_cortex_m0_publishes_and_subscribes() {
-    if let Some(image) = image("microbit") {
+    if let Some(image) = image("microbit", "main") {
         talks("microbit", &image);
     }
+}
+
+/// Instructions per message of 64 bytes, its acknowledgement included.
+const INSTRUCTIONS_MAX: u64 = 12_000;
+
+#[test]
+fn a_message_of_64_bytes_costs_a_cortex_m0_few_instructions() {
+    let Some(image) = image("microbit", "bench") else { return };
+    // Every instruction takes a nanosecond, so that the board's microseconds are a thousand instructions each.
+    let (mut emulator, _input, output) = emulate("microbit", &image, &["-icount", "shift=0"]);
+    let end = StdInstant::now() + PATIENCE;
+    let mut said = String::new();
+    while said.split_whitespace().count() < 4 && StdInstant::now() < end {
+        let bytes = output.recv_timeout(StdDuration::from_millis(100)).unwrap_or_default();
+        said += &String::from_utf8_lossy(&bytes);
+    }
+    let _ended = emulator.kill();
+    let _status = emulator.wait();
+    let numbers: Vec<u64> = said.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let [messages, published_us, acknowledged_us, 0] = numbers[..] else { panic!("{said:?}") };
+    assert_eq!(messages, 200, "all are acknowledged");
+    let [publish, acknowledge] = [published_us, acknowledged_us].map(|us| us * 1_000 / messages);
+    println!("{publish} instructions to publish and send 64 bytes, {acknowledge} to take the acknowledgement");
+    assert!((1..=INSTRUCTIONS_MAX).contains(&(publish + acknowledge)), "{said:?}");
 }

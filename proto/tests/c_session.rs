@@ -160,7 +160,10 @@ fn a_host_with_small_frames_or_without_a_lane_drops_nothing_silently() {
     rig.wake_device();
     rig.run_ms(1_000);
     let told = last(&rig.device, RESULT);
-    assert!(rig.device.told.iter().any(|told| told.kind == RESULT && told.code == 8 && told.topic == id as u16), "{told:?}");
+    assert!(
+        rig.device.told.iter().any(|told| told.kind == RESULT && told.code == 8 && told.topic == id as u16),
+        "{told:?}"
+    );
     assert_eq!(rig.device.count(DROPPED), 2, "the message on that topic, and the one of 40 bytes");
     assert_eq!(rig.host.received, [(2, 0x4000, vec![1; 20])]);
     assert_eq!(rig.device.ask(&format!("p 1 {id} 00")), 4);
@@ -188,7 +191,7 @@ fn losses_are_told_and_gaps_of_unreliable_lanes_counted() {
 #[test]
 fn a_host_that_breaks_a_rule_loses_the_session_and_gets_another() {
     let mut rig = open();
-    // The device has no room for fragments, and says so; a host that cuts control messages nevertheless is at fault.
+    // An id of the device's range is not the host's to bind.
     let now = rig.now;
     rig.host.control(now, &Control::Topic { topic: 0x4000, retain: false, name: b"yours" });
     assert!(rig.run_until(500, |rig| rig.device.count(CLOSED) == 1));
