@@ -6,7 +6,14 @@ enum { KIND_PUB, KIND_REQ, KIND_RSP, KIND_CTRL, KIND_ACK, KIND_TIME, KIND_POLL, 
 enum { HEAD_FRAG = 0x10, HEAD_TS = 0x08 };
 enum { LINK_HELLO = 1, LINK_WELCOME, LINK_RESET };
 enum { TAG_TOPIC = 1, TAG_SUB, TAG_UNSUB, TAG_CREDIT, TAG_LOST, TAG_CONFIRM, TAG_RESULT };
-enum { HEADER_BYTES = 5, CRC_BYTES = 4, LINK_BYTES_MAX = 128, NAME_BYTES_MAX = 24, HELLO_BYTES = 29 };
+enum {
+    ADDRESS_BYTES = LW_HALF_DUPLEX,
+    HEADER_BYTES = 5,
+    CRC_BYTES = 4,
+    LINK_BYTES_MAX = 128,
+    NAME_BYTES_MAX = 24,
+    HELLO_BYTES = 29
+};
 enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
 
 #define MILLISECOND UINT32_C(1000)
@@ -18,11 +25,15 @@ enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
 #define RTO_US_MAX (1000 * MILLISECOND)
 #define LEAD_US (2 * MILLISECOND)
 #define BUSY_US 500
+#define TURN_US (5 * MILLISECOND)
 #define SLEEP_US_MAX RTO_US /* what was just sent may have to go again then */
 #define BAD_FRAMES_MAX 10
 
 /* A device that is off says nothing; the other states are those of section 3.1. */
 enum { OFF, SEEKING, HALF_OPEN, OPEN };
+/* Half-duplex: whose turn it is. In a turn of the second kind only LINK frames were asked for. */
+enum { TURN_THEIRS, TURN_LINK, TURN_OURS };
+enum { POLL_YOURS, POLL_DONE, POLL_MORE, POLL_WIRE_BYTES = 17 };
 /* LINK and TIME frames that are owed. */
 enum { DUE_RESET = 1, DUE_HELLO = 2, DUE_WELCOME = 4, DUE_ANSWER = 8 };
 /* Of a lane; SELECTIVE where HELLO has it. */
@@ -262,6 +273,15 @@ static void on_reset(lw_device *device, unsigned code)
     device->hello_at = device->now;
 }
 
+#if LW_HALF_DUPLEX
+static void begin_turn(lw_device *device, unsigned turn)
+{
+    device->turn = (uint8_t)turn;
+    device->turn_began = 0;
+    device->turn_at = device->now;
+}
+#endif
+
 /* Whether a LINK frame of `n` bytes without its CRC says anything. */
 static bool on_link(lw_device *device, const uint8_t *frame, unsigned n)
 {
@@ -269,6 +289,12 @@ static bool on_link(lw_device *device, const uint8_t *frame, unsigned n)
     bool known = same32(at + 5, device->nonces);
     if (frame[0] != KIND_LINK << 5 || get32(frame + 1) || n > LINK_BYTES_MAX - CRC_BYTES || n < HEADER_BYTES + 10)
         return false;
+#if LW_HALF_DUPLEX
+    if (at[0] != LINK_RESET) {
+        begin_turn(device, TURN_LINK);
+        if (device->state != OPEN) device->due |= DUE_HELLO;
+    }
+#endif
     if (at[0] == LINK_HELLO) return on_hello(device, at, n - HEADER_BYTES);
     if (!same32(at + 1, device->nonces + 4)) return false;
     if (at[0] == LINK_WELCOME && known && device->state == HALF_OPEN)
@@ -454,6 +480,18 @@ static bool on_numbered(lw_device *device, const uint8_t *frame, unsigned n)
     return true;
 }
 
+#if LW_HALF_DUPLEX
+/* Section 8: with a turn of its own the device knows what did not arrive in its last one. */
+static bool on_poll(lw_device *device, const uint8_t *at, unsigned n)
+{
+    if (n != 5 || at[0] != POLL_YOURS) return false;
+    begin_turn(device, TURN_OURS);
+    device->turn_end = device->now + get32(at + 1);
+    for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++) repeat(lane, lane->ordinal);
+    return true;
+}
+#endif
+
 static bool on_session_frame(lw_device *device, const uint8_t *frame, unsigned n)
 {
     unsigned kind = frame[0] >> 5;
@@ -461,17 +499,24 @@ static bool on_session_frame(lw_device *device, const uint8_t *frame, unsigned n
     if (kind < KIND_ACK) return on_numbered(device, frame, n);
     if (!bare) return false;
     if (kind == KIND_ACK) return on_ack(device, frame + HEADER_BYTES, n - HEADER_BYTES);
+#if LW_HALF_DUPLEX
+    if (kind == KIND_POLL) return on_poll(device, frame + HEADER_BYTES, n - HEADER_BYTES);
+#endif
     if (kind == KIND_TIME) return on_time(device, frame + HEADER_BYTES, n - HEADER_BYTES);
     return true;
 }
 
 static void on_frame(lw_device *device, unsigned n)
 {
-    const uint8_t *frame = device->receive;
+    const uint8_t *frame = device->receive + ADDRESS_BYTES;
     bool is_link = frame[0] >= KIND_LINK << 5;
-    n -= CRC_BYTES;
+    n -= CRC_BYTES + ADDRESS_BYTES;
+#if LW_HALF_DUPLEX
+    if (device->receive[0] != device->config->address) return;
+#endif
     if (device->run_bad || (int)n < HEADER_BYTES ||
-        (crc32(is_link ? 0 : device->preset, frame, n) != get32(frame + n) && (is_link || device->state != SEEKING))) {
+        (crc32(is_link ? 0 : device->preset, device->receive, n + ADDRESS_BYTES) != get32(frame + n) &&
+         (is_link || device->state != SEEKING))) {
         device->counters.bad++;
         if (device->bad_in_a_row < BAD_FRAMES_MAX) device->bad_in_a_row++;
     } else if (is_link ? !on_link(device, frame, n) : device->state == SEEKING) {
@@ -542,6 +587,9 @@ static void put_bytes(lw_device *device, const uint8_t *bytes, unsigned count)
 static void begin_frame(lw_device *device, unsigned first, uint32_t seq_and_topic)
 {
     device->transmit_end = LW_GAP_BYTES;
+#if LW_HALF_DUPLEX
+    put8(device, device->config->address | 0x80u);
+#endif
     put8(device, first);
     put32(device, seq_and_topic);
 }
@@ -634,7 +682,7 @@ static bool send_ack(lw_device *device)
         put8(device, lane->number);
         put16(device, lane->next);
         put16(device, 0);
-        device->transmit[LW_GAP_BYTES + HEADER_BYTES] = (uint8_t)++n;
+        device->transmit[LW_GAP_BYTES + ADDRESS_BYTES + HEADER_BYTES] = (uint8_t)++n;
     }
     if (n) end_frame(device, device->preset, 0);
     return n;
@@ -643,6 +691,7 @@ static bool send_ack(lw_device *device)
 static bool send_time(lw_device *device)
 {
     bool answers = device->due & DUE_ANSWER;
+    if (LW_HALF_DUPLEX && !answers) return false;
     if (!answers && !expired(device, device->said, device->peer_dead_ms * (MILLISECOND / 3))) return false;
     begin_frame(device, KIND_TIME << 5, 0);
     if (answers) {
@@ -788,6 +837,16 @@ static bool send_next_lane(lw_device *device)
         best_slot = slot;
     }
     if (!best) return false;
+#if LW_HALF_DUPLEX
+    /* What is left of the turn must hold the frame and the POLL that ends it. */
+    unsigned bytes = best->number ? best->slot[best_slot].bytes : device->peer_mtu;
+    uint32_t start = (int32_t)(device->free_at - device->now) > 0 ? device->free_at : device->now;
+    bytes += bytes / 254 + 14 + POLL_WIRE_BYTES;
+    if ((int32_t)(device->turn_end - start - airtime(device, bytes)) < 0) {
+        device->turn = TURN_THEIRS;
+        return false;
+    }
+#endif
     for (struct lw_lane *lane = device->lane; lane < device->lane + LW_LANES; lane++)
         if (lane->rank == best->rank && after16(best->spent, lane->spent)) lane->spent = best->spent;
     send_slot(device, best, best_slot);
@@ -803,6 +862,31 @@ static bool send_next(lw_device *device)
     }
     return device->state == OPEN && (send_ack(device) || send_time(device) || send_next_lane(device));
 }
+
+#if LW_HALF_DUPLEX
+/* The same in this device's turn; the last frame gives it back. */
+static bool send_in_turn(lw_device *device)
+{
+    bool owes_link = device->due & (DUE_RESET | DUE_HELLO | DUE_WELCOME), ours = device->turn == TURN_OURS, more;
+    if (device->turn == TURN_THEIRS) return false;
+    if (!device->turn_began && device->now - device->turn_at > TURN_US) {
+        device->turn = TURN_THEIRS; /* the host has gone on */
+        return false;
+    }
+    device->turn_began = 1;
+    if ((ours || owes_link) && send_next(device)) return true;
+    more = ours && device->turn == TURN_THEIRS;
+    device->turn = TURN_THEIRS;
+    if (device->state != OPEN) return false; /* nobody could read a POLL */
+    begin_frame(device, KIND_POLL << 5, 0);
+    put8(device, more ? POLL_MORE : POLL_DONE);
+    put32(device, 0);
+    end_frame(device, device->preset, 0);
+    return true;
+}
+#else
+static bool send_in_turn(lw_device *device) { return send_next(device); }
+#endif
 
 /* Hands over what was built; whether nothing of it is left. */
 static bool flush(lw_device *device)
@@ -839,7 +923,7 @@ static void on_lane_time(lw_device *device, struct lw_lane *lane)
 {
     if (!is_reliable(lane)) {
         if (lane->bits & SEEN && expired(device, lane->since, STALE_US)) lane->bits &= (uint8_t)~SEEN;
-    } else if (lane->sent && !(oldest_slot(lane)->flags & AGAIN)) {
+    } else if (!LW_HALF_DUPLEX && lane->sent && !(oldest_slot(lane)->flags & AGAIN)) {
         uint32_t first = RTO_US + 3 * frame_us(device), rto = first << lane->backoff;
         if (rto > RTO_US_MAX && lane->backoff) rto = first > RTO_US_MAX ? first : RTO_US_MAX;
         if (!expired(device, lane->since, rto)) return;
@@ -873,7 +957,7 @@ uint32_t lw_poll(lw_device *device, uint32_t now)
     else if (device->state != OFF && expired(device, device->hello_at, device->refused ? REFUSED_US : HELLO_US))
         device->due |= DUE_HELLO;
     while (flush(device) && (!device->byte_us16 || expired(device, device->free_at - LEAD_US, 0)) &&
-           send_next(device)) {}
+           send_in_turn(device)) {}
     return device->sleep;
 }
 

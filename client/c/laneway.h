@@ -32,6 +32,11 @@ extern "C" {
 #ifndef LW_TOPICS
 #define LW_TOPICS 16
 #endif
+/** 1: half-duplex lines (RS-485). The device has an address in its configuration and sends only when the host says so:
+ * call lw_poll() right after each lw_receive(). */
+#ifndef LW_HALF_DUPLEX
+#define LW_HALF_DUPLEX 0
+#endif
 /** The lanes, from number 0 (control) on: kind, class (smaller ones go first), and messages that the host may send
  * before lw_grant() allows more (0: as many as it likes). */
 #ifndef LW_LANE_TABLE
@@ -132,6 +137,7 @@ typedef struct {
     uint8_t node_id[8]; /**< the chip's serial number */
     uint32_t baud;      /**< bits per second; 0: there is no such thing (USB) */
     uint16_t dead_ms;   /**< the session is given up after so many milliseconds of silence, at least 100; 0: 1,500 */
+    uint8_t address;    /**< with LW_HALF_DUPLEX: 1 to 127 */
 } lw_config;
 
 /* The rest of this file's structures is the library's own; it is here so that the caller can reserve their memory. */
@@ -157,8 +163,8 @@ typedef struct {
     uint32_t repeated; /**< sent again */
 } lw_counters;
 
-#define LW_RECEIVE_BYTES (LW_MTU + 18 > 128 ? LW_MTU + 18 : 128)
-#define LW_FRAME_BYTES (LW_MTU + 13 > 63 + 6 * LW_LANES ? LW_MTU + 13 : 63 + 6 * LW_LANES)
+#define LW_RECEIVE_BYTES (LW_HALF_DUPLEX + (LW_MTU + 18 > 128 ? LW_MTU + 18 : 128))
+#define LW_FRAME_BYTES (LW_HALF_DUPLEX + (LW_MTU + 13 > 63 + 6 * LW_LANES ? LW_MTU + 13 : 63 + 6 * LW_LANES))
 #define LW_GAP_BYTES (3 + LW_FRAME_BYTES / 254)
 
 /* Small members first: instructions of 16 bits reach 32 bytes, 64 bytes or 128 bytes far, depending on the size. */
@@ -171,6 +177,10 @@ struct lw_device {
     uint32_t now, sleep, heard, said, hello_at, free_at, byte_us16;
     uint32_t preset, asked, asked_at;
     uint8_t nonces[8], reset[9];
+#if LW_HALF_DUPLEX
+    uint32_t turn_at, turn_end;
+    uint8_t turn, turn_began;
+#endif
     lw_counters counters;
     uint8_t topic_bits[LW_TOPICS];
     const char *name[LW_TOPICS];

@@ -54,7 +54,8 @@ static void on_message(lw_device *device, const lw_message *message)
     if (next_byte() > 200) act(device);
 }
 
-static const lw_config config = {on_write, on_event, NULL, "fuzz", {1}, 115200, 0};
+static const lw_config config = {
+    .write = on_write, .on_event = on_event, .name = "fuzz", .node_id = {1}, .baud = 115200, .address = 5};
 static const lw_subscription subscription = {on_message, 3, 1, 2, 3, 4};
 static const char *const names[] = {
     "a", "a/b", "#", "+/b",
@@ -144,7 +145,12 @@ static void build_frame(const lw_device *device, lw_device *host)
 {
     unsigned what = next_byte(), number = 1 + next_byte() % (LW_LANES - 1);
     const struct lw_lane *lane = &device->lane[number];
-    switch (what % 6) {
+    switch (what % 7) {
+    case 6:
+        begin_frame(host, KIND_POLL << 5, 0);
+        put8(host, next_byte() % 8 == 0);
+        put32(host, next_byte() * 128u);
+        break;
     case 0:
         begin_frame(host, KIND_CTRL << 5, device->lane[0].next);
         put8(host, 1 + next_byte() % 8);
@@ -182,6 +188,7 @@ static void hear(lw_device *device, bool is_link)
         build_link(device, &host);
     else
         build_frame(device, &host);
+    if (LW_HALF_DUPLEX) host.transmit[LW_GAP_BYTES] &= 0x7F;
     end_frame(&host, is_link ? 0 : device->preset, 1);
     lw_receive(device, device->now, host.transmit, host.transmit_end);
 }

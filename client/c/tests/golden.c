@@ -65,8 +65,7 @@ static void on_message(lw_device *device, const lw_message *message)
 }
 
 static const lw_config config = {
-    on_write, on_event, NULL, "probe", {1, 2, 3, 4, 5, 6, 7, 8}, 0, 1500,
-};
+    .write = on_write, .on_event = on_event, .name = "probe", .node_id = {1, 2, 3, 4, 5, 6, 7, 8}, .dead_ms = 1500};
 static const lw_subscription wanted = {on_message, LW_RETAINED | LW_NO_ECHO, 4, 4, 50, 300};
 static const lw_subscription plain = {on_message, 0, 0, 0, 0, 0};
 

@@ -1,7 +1,7 @@
 /* A device as a process: somebody else is its clock, its line and its application, and talks to it in lines of text.
  *
  *   to it                     back
- *   i ENTROPY BAUD            lw_init, topics, lw_connect
+ *   i ENTROPY BAUD ADDRESS    lw_init
  *   x NOW HEX                 bytes arrive (- for none), then lw_poll
  *   p LANE TOPIC HEX          lw_publish: its status
  *   t NAME                    lw_topic: its id
@@ -72,8 +72,9 @@ static const char *keep(const char *name)
     return names[used++];
 }
 
-static void start(uint32_t entropy, uint32_t baud)
+static void start(uint32_t entropy, uint32_t baud, unsigned long address)
 {
+    config.address = (uint8_t)address;
     config.write = on_write;
     config.on_event = on_event;
     config.name = "c-device";
@@ -87,11 +88,11 @@ int main(void)
 {
     static char line[1 << 16], text[1 << 16];
     static uint8_t bytes[1 << 15];
-    unsigned long one, two;
+    unsigned long one, two, three;
     while (fgets(line, sizeof line, stdin)) {
         text[0] = 0;
-        if (sscanf(line, "i %lu %lu", &one, &two) == 2) {
-            start((uint32_t)one, (uint32_t)two);
+        if (sscanf(line, "i %lu %lu %lu", &one, &two, &three) == 3) {
+            start((uint32_t)one, (uint32_t)two, three);
         } else if (sscanf(line, "x %lu %65535s", &one, text) == 2) {
             lw_receive(&device, (uint32_t)one, bytes, get_hex(text, bytes, sizeof bytes));
             printf("=%lu\n", (unsigned long)lw_poll(&device, (uint32_t)one));

@@ -40,6 +40,8 @@ pub(crate) struct Device {
     output: BufReader<ChildStdout>,
     program: PathBuf,
     pub(crate) baud: u32,
+    /// On a half-duplex line.
+    pub(crate) address: u8,
     /// Bytes written and not put on the line yet.
     pub(crate) written: Vec<u8>,
     pub(crate) received: Vec<Received>,
@@ -70,7 +72,7 @@ impl Device {
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         let program = program.to_owned();
         let (written, received, told) = (Vec::new(), Vec::new(), Vec::new());
-        Self { child, input, output, program, baud, written, received, told, is_open: false, acked: [0; 8] }
+        Self { child, input, output, program, baud, address: 0, written, received, told, is_open: false, acked: [0; 8] }
     }
 
     /// Says one line and returns the answer.
@@ -116,7 +118,7 @@ impl Device {
     /// Power comes on: `lw_init`, topics `up` and `down`, the latter subscribed to, and `lw_connect`.
     pub(crate) fn start(&mut self, now_us: u32, entropy: u32) {
         self.is_open = false;
-        self.ask(&format!("i {entropy} {}", self.baud));
+        self.ask(&format!("i {entropy} {} {}", self.baud, self.address));
         assert_eq!(self.ask("t up"), 0x4000);
         assert_eq!(self.ask("s down 0"), 0x4001);
         self.ask(&format!("c {now_us}"));
