@@ -72,6 +72,8 @@ pub(crate) struct Host {
     pub(crate) received: Vec<(u8, u16, Vec<u8>)>,
     pub(crate) ended: Vec<Ended>,
     pub(crate) opened: usize,
+    /// Half-duplex: the device has said so.
+    pub(crate) turn_is_over: bool,
     /// The code that subscriptions are answered with.
     pub(crate) answer: u8,
     /// CREDIT: the last number of each lane that the device takes.
@@ -93,6 +95,7 @@ impl Host {
             received: Vec::new(),
             ended: Vec::new(),
             opened: 0,
+            turn_is_over: false,
             answer: 0,
             granted: BTreeMap::new(),
             out: vec![0; transmit_bytes(SERIAL_MTU_MAX)],
@@ -110,6 +113,11 @@ impl Host {
     /// From the next start on, the device may send so many messages on this lane.
     pub(crate) fn set_credit(&mut self, lane: u8, credit: u16) {
         self.setup.lanes[usize::from(lane)].offer.credit = credit;
+    }
+
+    /// From the next start on, the line is half-duplex, and the device at this address is the peer.
+    pub(crate) fn set_address(&mut self, address: u8) {
+        self.setup.address = address;
     }
 
     /// From the next start on, the host takes and sends frames of so many bytes.
@@ -187,7 +195,8 @@ impl Host {
                     assert!(self.names.contains_key(&frame.head.topic), "{:?} is not bound", frame.head);
                     self.received.push((frame.head.lane, frame.head.topic, frame.payload.to_vec()));
                 }
-                Event::Clock(_) | Event::TurnOver { .. } => {}
+                Event::TurnOver { .. } => self.turn_is_over = true,
+                Event::Clock(_) => {}
             }
         }
         for control in controls {
