@@ -39,7 +39,11 @@ fn the_c_library_says_and_understands_the_golden_vectors() {
         let (name, preset) = title.split_once(" preset ").unwrap_or((title, &session));
         lines += &format!("{name} {preset} {} {}\n", hex(&document::bytes(frame)), hex(&document::bytes(wire)));
     }
-    for (name, defines) in [("golden", &[][..]), ("golden-large", &["-DLW_MTU=1024", "-DLW_WINDOW=16"])] {
+    for (name, defines) in [
+        ("golden", &[][..]),
+        ("golden-large", &["-DLW_MTU=1024", "-DLW_WINDOW=16"]),
+        ("golden-half-duplex", &["-DLW_HALF_DUPLEX=1"]),
+    ] {
         let mut child = Command::new(program(name, &["tests/golden.c"], defines))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -147,6 +151,7 @@ fn nothing_that_arrives_takes_the_c_library_out_of_its_bounds() {
     for (name, defines) in [
         ("fuzz", &["-DFUZZ_SEED=5", "-DFUZZ_INPUTS=10000"][..]),
         ("fuzz-large", &["-DFUZZ_SEED=6", "-DFUZZ_INPUTS=5000", "-DLW_MTU=512", "-DLW_WINDOW=8", "-DLW_TOPICS=4"]),
+        ("fuzz-half-duplex", &["-DFUZZ_SEED=8", "-DFUZZ_INPUTS=5000", "-DLW_HALF_DUPLEX=1"]),
         ("fuzz-small", &["-DFUZZ_SEED=7", "-DFUZZ_INPUTS=5000", "-DLW_MTU=32", "-DLW_WINDOW=1", "-DLW_TOPICS=5"]),
     ] {
         println!("{}", run(&mut Command::new(program(name, &["tests/fuzz.c"], defines))));

@@ -315,6 +315,101 @@ static void check_messages(void)
     expect(wrote_vector("heartbeat", 1), "a sign of life");
 }
 
+static void check_silence(void)
+{
+    lw_device device;
+    open_session(&device);
+    hear(&device, 0, "welcome-host");
+    device.lane[LW_STATE].bits |= SEEN;
+    device.lane[LW_STATE].next = 9;
+    hear(&device, 0, "publish-ts");
+    expect(device.lane[LW_STATE].next == 9 && device.counters.dropped == 1, "number 7 is older than 9");
+    device.lane[LW_STATE].since = 0;
+    lw_poll(&device, 999000);
+    hear(&device, 999000, "publish-ts");
+    expect(device.lane[LW_STATE].next == 9, "and still is");
+    lw_poll(&device, 1000000);
+    hear(&device, 1000000, "publish-ts");
+    expect(device.lane[LW_STATE].next == 7, "but not after a second");
+
+    for (unsigned i = 0; i < 9; i++) hear(&device, 1000000, "publish-other-preset");
+    lw_poll(&device, 1600000);
+    expect(lw_is_open(&device), "nine bad frames are not enough");
+    hear(&device, 1600000, "publish-other-preset");
+    lw_poll(&device, 1600000);
+    expect(!lw_is_open(&device) && last_event.code == LW_TIMEOUT, "ten, and none good for half a second");
+    expect(memcmp(device.nonces + 4, "\xd4\xc3\xb2\xa1", 4), "another nonce");
+    written_bytes = 0;
+
+    open_session(&device);
+    hear(&device, 0, "welcome-host");
+    for (unsigned i = 0; i < 20; i++) hear(&device, 0, "publish-other-preset");
+    lw_poll(&device, 400000);
+    expect(lw_is_open(&device), "twenty, but not for half a second");
+    hear(&device, 400000, "heartbeat");
+    lw_poll(&device, 1000000);
+    expect(lw_is_open(&device), "a good one forgives them");
+    lw_poll(&device, 1899000);
+    expect(lw_is_open(&device), "and is a sign of life");
+    hear(&device, 1899000, "hello-host");
+    lw_poll(&device, 1900000);
+    expect(!lw_is_open(&device), "a HELLO is none");
+    written_bytes = 0;
+}
+
+/* The vectors of half-duplex lines: device 5, whose session is open but for the WELCOME of the host. */
+static void check_addressed(void)
+{
+#if LW_HALF_DUPLEX
+    static const uint8_t nonces[8] = {0x44, 0x33, 0x22, 0x11, 0xd4, 0xc3, 0xb2, 0xa1};
+    static const lw_config at_five = {.write = on_write, .name = "", .baud = 115200, .address = 5};
+    static const uint8_t large[LW_MTU];
+    lw_device device;
+    uint16_t topic;
+    lw_init(&device, &at_five, 1);
+    memcpy(device.nonces, nonces, 8);
+    lw_connect(&device, 0);
+    device.state = HALF_OPEN;
+    device.preset = 0x0B67EF2D;
+    device.peer_mtu = LW_MTU;
+    topic = lw_topic(&device, "a/b", 0);
+    device.topic_bits[0] = BOUND;
+    device.lane[1].bits = EXISTS;
+    device.lane[1].oldest = 1;
+    device.lane[1].window = 2;
+    lw_poll(&device, 0);
+    expect(!written_bytes, "silence before its turn");
+    hear(&device, 0, "publish-addressed");
+    expect(device.state == HALF_OPEN && !device.counters.bad && !device.counters.stray,
+           "what devices say is not for it");
+    hear(&device, 0, "welcome-addressed");
+    expect(lw_is_open(&device), "WELCOME to device 5");
+    lw_poll(&device, 0);
+    expect(written_bytes && !device.turn, "its turn is for LINK frames; it owes none, and says that it is done");
+    written_bytes = 0;
+    lw_publish(&device, topic, LW_COMMAND, "21.5", 4);
+    lw_publish(&device, topic, LW_COMMAND, large, sizeof large);
+    lw_poll(&device, 3000);
+    expect(!written_bytes, "silence between turns");
+    hear(&device, 3000, "poll");
+    lw_poll(&device, 3000);
+    lw_poll(&device, 4000);
+    {
+        const struct vector *publish = named("publish-addressed"), *done = named("poll-done");
+        uint8_t both[256];
+        memcpy(both, publish->wire, publish->wire_bytes);
+        memcpy(both + publish->wire_bytes, done->wire, done->wire_bytes);
+        expect(wrote(both, publish->wire_bytes + done->wire_bytes, 0),
+               "a message, and there is one more that does not fit into 10 ms");
+    }
+    lw_poll(&device, 5000);
+    expect(!written_bytes, "silence again");
+    hear(&device, 20000, "poll");
+    lw_poll(&device, 26000);
+    expect(!written_bytes, "a turn that was not begun in time is over");
+#endif
+}
+
 static unsigned get_hex(const char *text, uint8_t *bytes)
 {
     unsigned count = 0, byte;
@@ -335,10 +430,15 @@ int main(void)
         vectors_count++;
     }
     check_codec();
-    check_handshake();
-    check_control();
-    check_heard_control();
-    check_messages();
+    if (LW_HALF_DUPLEX) {
+        check_addressed();
+    } else {
+        check_handshake();
+        check_control();
+        check_heard_control();
+        check_messages();
+        check_silence();
+    }
     printf("%u vectors, %u checks, %u failed\n", vectors_count, checks, failed);
     return failed || vectors_count < 30;
 }
