@@ -39,7 +39,7 @@ fn image(board: &str, program: &str) -> Option<PathBuf> {
         println!("SKIPPED: there is no {program}");
         return None;
     }
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{board}-{program}-{}.elf", std::process::id()));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{board}-{program}.elf"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/firmware/c/build.sh");
     run(Command::new(script).arg(board).arg(&out).arg(program));
     Some(out)

@@ -25,7 +25,8 @@ pub(crate) fn run(command: &mut Command) -> String {
 /// # Panics
 /// With what the compiler said, if it fails.
 pub(crate) fn program(name: &str, sources: &[&str], defines: &[&str]) -> PathBuf {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let new = out.with_extension(std::process::id().to_string());
     let strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-g", "-O1"];
     let checked = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
     run(Command::new("cc")
@@ -34,6 +35,7 @@ pub(crate) fn program(name: &str, sources: &[&str], defines: &[&str]) -> PathBuf
         .args(defines)
         .args(sources.iter().map(|source| library().join(source)))
         .arg("-o")
-        .arg(&out));
+        .arg(&new));
+    std::fs::rename(&new, &out).expect("the program has its name");
     out
 }
