@@ -1,0 +1,18 @@
+#!/bin/sh
+# build.sh BOARD OUT [PROGRAM]: the image of a board (lm3s or microbit) as OUT; PROGRAM is main, the test image, or bench,
+# which counts instructions.
+set -eu
+board=$1
+out=$2
+here=$(cd "$(dirname "$0")" && pwd)
+case $board in
+lm3s) cpu=cortex-m3 define=BOARD_LM3S ;;
+microbit) cpu=cortex-m0 define=BOARD_MICROBIT ;;
+*) echo "build.sh: $board is no board" >&2; exit 2 ;;
+esac
+program="$here/main.c $here/../../../client/c/laneway.c"
+[ "${3:-}" != bench ] || program=$here/bench.c
+# shellcheck disable=SC2086
+exec arm-none-eabi-gcc -std=gnu99 -Os -g -ffreestanding -nostdlib -mthumb -mcpu=$cpu -D$define \
+    "-DBOARD_NAME=\"$board\"" -Wall -Wextra -Werror -fno-tree-loop-distribute-patterns -T "$here/board.ld" \
+    $program "$here/board.c" "$here/start.c" -lgcc -o "$out"
