@@ -133,7 +133,7 @@ fn explain_ip(url: &ListenUrl, error: &io::Error) -> BootError {
     let (host, port, scheme, sockets) = match &url.place {
         Place::Tcp { host, port } => (host, port, "tcp", "-ltnp"),
         Place::Udp { host, port } => (host, port, "udp", "-lunp"),
-        Place::Unix(_) => return BootError::new(error.to_string()),
+        Place::Unix(_) | Place::Serial(_) => return BootError::new(error.to_string()),
     };
     if let Some(remedy) = descriptors::remedy_if_out(error) {
         return BootError::new(format!("cannot listen on {url}: {error}; {remedy}"));

@@ -171,7 +171,7 @@ pub struct Conn {
     pub node_id: [u8; NODE_ID_BYTES],
 }
 
-const _: () = assert!(size_of::<Conn>() <= 656, "ten thousand idle connections stay small");
+const _: () = assert!(size_of::<Conn>() <= 672, "ten thousand idle connections stay small");
 
 impl Conn {
     /// A peer that has just connected.

@@ -77,7 +77,7 @@ pub(super) const fn port_of(key: Key) -> Option<usize> {
 pub(super) fn ports(settings: &Settings, shard: u8, shards: u8) -> Vec<Port> {
     let ttys = settings.listen.iter().filter_map(|url| match &url.place {
         Place::Serial(tty) => Some(tty),
-        Place::Tcp { .. } | Place::Unix(_) => None,
+        Place::Tcp { .. } | Place::Udp { .. } | Place::Unix(_) => None,
     });
     let ours = ttys.skip(usize::from(shard)).step_by(usize::from(shards.max(1))).take(PORTS_MAX as usize);
     ours.map(Port::new).collect()
@@ -391,7 +391,7 @@ impl<I: Io> Shard<I> {
                     if let Some(line) = &mut self.ports[place].line {
                         line.take_up(&mut said);
                     }
-                    self.hear(place, &said);
+                    self.hear_line(place, &said);
                 }
             }
         }
@@ -430,7 +430,7 @@ impl<I: Io> Shard<I> {
         self.ports[place].conn = Some(key);
         self.counters.accepted += 1;
         self.arm_timer(key);
-        self.hear(place, &said);
+        self.hear_line(place, &said);
     }
 
     /// The device's session is over: what it had published is still routed, then it is forgotten.
@@ -463,7 +463,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Frames of a stream link that the device has said are taken as if they had been received.
-    fn hear(&mut self, place: usize, said: &[u8]) {
+    fn hear_line(&mut self, place: usize, said: &[u8]) {
         let Some(key) = self.ports[place].conn else { return };
         let now = self.now();
         let Some(conn) = self.conns.at_mut(key) else { return };
