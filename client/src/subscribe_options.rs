@@ -32,6 +32,9 @@ pub struct SubscribeOptions {
     /// Milliseconds after which a waiting message is dropped and reported; 0: what message and lane say. The shortest of
     /// the three holds.
     pub ttl_ms: u32,
+    /// Messages of each topic a second, with a burst of a tenth of that; 0: all. What is left out is reported, and where
+    /// the policy is to conflate, the newest comes when its time has come.
+    pub max_rate_hz: u32,
     /// Leave out what this connection publishes.
     pub no_echo: bool,
     /// Begin with the last value of every topic, if its publishers asked for that to be kept: then come its changes,
@@ -47,6 +50,7 @@ impl SubscribeOptions {
             policy: self.policy.map_or(0, |policy| u32::from(policy.number())),
             queue_bytes: self.queue_bytes,
             ttl_ms: self.ttl_ms,
+            max_rate_hz: self.max_rate_hz,
             lane_plus_one: self.lane.map_or(0, |lane| u32::from(lane.number()) + 1),
             no_echo: self.no_echo,
             retained: self.retained,
@@ -67,6 +71,7 @@ mod tests {
             policy: Some(Policy::DropNewest),
             queue_bytes: 7,
             ttl_ms: 8,
+            max_rate_hz: 9,
             no_echo: true,
             retained: true,
         };

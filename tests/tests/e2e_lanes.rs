@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use laneway_client::blocking::{Client, Subscription};
 use laneway_client::{
@@ -348,4 +348,37 @@ fn who_wants_no_echo_hears_the_others_only() -> Result<(), CloseError> {
     assert_eq!((got.text(), subscription.lost_messages()), (Some("theirs"), 0));
     other.close()?;
     client.close()
+}
+
+#[test]
+fn a_subscription_that_asks_for_fewer_messages_gets_so_many_a_second_and_is_told_of_the_rest() {
+    const RATE_HZ: u32 = 20;
+    /// Messages of a frame, which passes whole.
+    const FRAME_MESSAGES: usize = 65;
+    let broker = launch(1);
+    let place = broker.tcp();
+    let rare = |policy| SubscribeOptions { policy: Some(policy), max_rate_hz: RATE_HZ, ..SubscribeOptions::default() };
+    let began = Instant::now();
+    let mut sampled = subscribe(place, TOPIC, rare(Policy::DropOldest));
+    let mut newest = subscribe(place, TOPIC, rare(Policy::Conflate));
+    publish_all(place, PublishOptions::default());
+    for (subscription, conflates) in [(&mut sampled, false), (&mut newest, true)] {
+        let mut got = Got::default();
+        while got.total() < MESSAGES {
+            match item(subscription, &got) {
+                Item::Message(message) => got.numbers.push(number_of(&message)),
+                Item::Lost(report) => {
+                    assert_eq!(report.topic.as_deref(), Some(TOPIC));
+                    *got.lost.entry(report.reason.name()).or_default() += u64::from(report.messages);
+                }
+            }
+        }
+        assert_eq!(got.total(), MESSAGES, "received and reported");
+        got.check_order();
+        only(LossReason::RateLimit, &got);
+        let allowed = FRAME_MESSAGES + (f64::from(RATE_HZ) * (began.elapsed().as_secs_f64() + 0.1)) as usize;
+        let allowed = if conflates { allowed + FRAME_MESSAGES } else { allowed };
+        assert!(got.numbers.len() <= allowed, "{} messages where {allowed} were asked for", got.numbers.len());
+        assert_eq!(got.numbers.last() == Some(&(MESSAGES - 1)), conflates, "only what conflates ends with the newest");
+    }
 }

@@ -237,9 +237,9 @@ fn a_new_process_of_a_node_ends_the_sessions_of_the_one_before_it_on_every_shard
     let mut now = process(2);
     for peer in &mut before {
         let words = peer.last_words();
-        let replaced = words.iter().any(
-            |word| matches!(word, Event::Goodbye(goodbye) if goodbye.code == CloseCode::Replaced.number()),
-        );
+        let replaced = words
+            .iter()
+            .any(|word| matches!(word, Event::Goodbye(goodbye) if goodbye.code == CloseCode::Replaced.number()));
         assert!(replaced, "{words:?}");
     }
     now.subscribe(&["still/here"]);

@@ -150,7 +150,7 @@ impl Bench {
         let buf = self.pool.take_egress();
         self.pool.bytes_mut(buf)[..frame.len()].copy_from_slice(frame);
         let piece = Piece { buf, start: 0, len: frame.len() as u32 };
-        let service = Service { lane, policy: Policy::Block, bytes_max: 1 << 20, ttl_ms: 0 };
+        let service = Service { lane, policy: Policy::Block, bytes_max: 1 << 20, ttl_ms: 0, rate_hz: 0 };
         let frames = Frames::plain(TOPIC, &piece, false, 1);
         self.outbox.push(self.now, &service, &frames, &LaneTable::STANDARD, &mut self.pool, &mut self.drops);
         self.pool.release(buf);

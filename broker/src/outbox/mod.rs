@@ -10,6 +10,7 @@ pub mod kept;
 pub mod lane_queue;
 pub mod losses;
 pub mod newest;
+mod rates;
 pub mod runs;
 pub mod sample;
 pub mod tail;
@@ -31,6 +32,7 @@ use self::kept::KeptFrames;
 use self::lane_queue::{LaneQueue, Room};
 use self::losses::Losses;
 use self::newest::Newest;
+use self::rates::{Rates, Verdict};
 use self::runs::{Common, NEVER, Runs};
 use self::sample::Sample;
 use self::tail::Tail;
@@ -75,6 +77,8 @@ pub struct Service {
     pub bytes_max: u32,
     /// Milliseconds after which it is not sent any more; 0: never.
     pub ttl_ms: u32,
+    /// Messages of a topic a second at most; 0: all.
+    pub rate_hz: u32,
 }
 
 /// Frames to be queued.
@@ -111,6 +115,8 @@ pub struct Outbox {
     /// Which of them is next; only once two lanes are in use.
     scheduler: Option<Box<Scheduler>>,
     losses: Option<Box<Losses>>,
+    /// Of subscriptions that ask for fewer messages than there are.
+    rates: Option<Box<Rates>>,
     /// What the peer has not counted, if it counts.
     kept: Option<Box<KeptFrames>>,
     /// By lane, what the peer has room for, if it says so.
@@ -296,6 +302,58 @@ impl Outbox {
         pool: &mut Pool,
         drops: &mut Drops,
     ) -> bool {
+        if service.rate_hz == 0 {
+            return self.push_all(now, service, frames, lanes, pool, drops);
+        }
+        let mut rates = self.rates.take().unwrap_or_default();
+        let (mut overflow, mut left) = (false, frames.count);
+        // The queue is there when what is kept is put into it.
+        self.place(service, lanes);
+        walk(frames.whole, |frame, shape| {
+            left = left.saturating_sub(1);
+            let mark = frames.mark.filter(|_| left == 0);
+            let lost = match rates.judge(now, frames.topic, service, frame, &shape) {
+                Verdict::Pass(kept) => {
+                    let one =
+                        Frames { head: frame, pieces: &[], whole: frame, share: false, count: 1, mark, ..*frames };
+                    overflow |= self.push_all(now, service, &one, lanes, pool, drops);
+                    kept
+                }
+                Verdict::Kept(replaced) => replaced,
+                Verdict::Drop => shape.messages,
+            };
+            drops[usize::from(service.lane)][LossReason::RateLimit.index()] += u64::from(lost);
+            self.losses.get_or_insert_default().add(now, frames.topic, service.lane, LossReason::RateLimit, lost);
+        });
+        self.rates = Some(rates);
+        overflow
+    }
+
+    /// Queues what had to wait for its time, if that has come.
+    fn push_due(&mut self, now: Instant, pool: &mut Pool, drops: &mut Drops) {
+        while let Some((topic, service, frame)) = self.rates.as_mut().and_then(|rates| rates.poll(now)) {
+            let Some(place) = self.queues.iter().position(|queue| queue.serves(&service)) else { continue };
+            let one = Frames { topic, head: &frame, pieces: &[], whole: &frame, share: false, count: 1, mark: None };
+            let losses = &mut self.losses;
+            self.queues[place].push(now, &service, &one, pool, &mut |topic, reason, messages| {
+                drops[usize::from(service.lane)][reason.index()] += u64::from(messages);
+                losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
+            });
+            if let Some(scheduler) = &mut self.scheduler {
+                scheduler.set_ready(service.lane, true);
+            }
+        }
+    }
+
+    fn push_all(
+        &mut self,
+        now: Instant,
+        service: &Service,
+        frames: &Frames<'_>,
+        lanes: &LaneTable,
+        pool: &mut Pool,
+        drops: &mut Drops,
+    ) -> bool {
         let bounded = Service { bytes_max: self.bound_of(service), ..*service };
         let service = &bounded;
         let place = self.place(service, lanes);
@@ -329,6 +387,7 @@ impl Outbox {
         drops: &mut Drops,
     ) -> usize {
         self.paused_until = None;
+        self.push_due(now, pool, drops);
         self.report_due_losses(now, pool);
         let bytes_max = if self.scheduler.is_some() { WIRE_BYTES_MAX_SHARED } else { WIRE_BYTES_MAX };
         while self.wire.bytes() < bytes_max && self.wire.pieces() < SEND_PIECES_MAX {
@@ -416,6 +475,7 @@ impl Outbox {
         }
         self.last.clear();
         self.losses = None;
+        self.rates = None;
     }
 
     /// From now on keeps what is sent on these lanes (a bit each), up to `bytes_max`, until the peer has counted it.
@@ -525,7 +585,8 @@ impl Outbox {
             return None;
         }
         let due = self.losses.as_ref().and_then(|losses| losses.due());
-        [due, self.paused_until].into_iter().flatten().min()
+        let kept = self.rates.as_ref().and_then(|rates| rates.due());
+        [due, kept, self.paused_until].into_iter().flatten().min()
     }
 
     fn queue(&self, service: &Service) -> Option<&LaneQueue> {

@@ -27,7 +27,7 @@ fn frames_in(bytes: &[u8]) -> u32 {
 }
 
 const fn service(lane: u8, policy: Policy, bytes_max: u32) -> Service {
-    Service { lane, policy, bytes_max, ttl_ms: 0 }
+    Service { lane, policy, bytes_max, ttl_ms: 0, rate_hz: 0 }
 }
 
 /// An outbox under test, with everything it needs.

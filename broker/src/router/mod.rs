@@ -33,6 +33,8 @@ pub struct SubOptions {
     pub queue_bytes: u32,
     /// Milliseconds after which a message is not sent any more; 0: as the lane says.
     pub ttl_ms: u32,
+    /// Messages of a topic that it is passed on a second; 0: all.
+    pub max_rate_hz: u32,
 }
 
 /// A local session that gets the messages of a topic.

@@ -341,8 +341,8 @@ fn check_will(will: &Will) -> Result<(), Refusal> {
 
 fn check_sub(sub: &Sub) -> Result<(), (CloseCode, &'static str)> {
     topic::check_filter(&sub.pattern).map_err(|error| (CloseCode::Forbidden, error.text()))?;
-    if !sub.queue_group.is_empty() || sub.max_rate_hz != 0 {
-        let text = "this broker knows no queue groups or rates of subscriptions yet; leave them out";
+    if !sub.queue_group.is_empty() {
+        let text = "this broker knows no queue groups yet; leave them out";
         return Err((CloseCode::UnsupportedKind, text));
     }
     if sub.policy != 0 && Policy::from_number(sub.policy).is_none() {
@@ -362,6 +362,7 @@ fn options_of(sub: &Sub) -> SubOptions {
         policy: Policy::from_number(sub.policy),
         queue_bytes: sub.queue_bytes,
         ttl_ms: sub.ttl_ms,
+        max_rate_hz: sub.max_rate_hz,
     }
 }
 

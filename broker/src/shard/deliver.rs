@@ -143,7 +143,7 @@ impl<I: Io> Shard<I> {
             let lanes = &settings.lanes;
             // Nobody knows when it comes back.
             let all = Frames { share: share && !conn.is_away(), ..all };
-            let overflow = if service.lane != info.lane || needs_whole(service.policy) {
+            let overflow = if service.lane != info.lane || needs_whole(&service) {
                 let frames = Frames { whole: gather(gathered, body, service.lane, pool), ..all };
                 let frames = match service.lane == info.lane {
                     true => frames,
@@ -203,6 +203,7 @@ pub(super) fn service_of(options: &SubOptions, lane: u8, asked_ttl_ms: u32, sett
         lane,
         policy: options.policy.unwrap_or(policy),
         bytes_max: first([options.queue_bytes, queue_bytes, settings.limits.outbox_bytes_max]),
+        rate_hz: options.max_rate_hz,
         ttl_ms: match asked_ttl_ms {
             TTL_NEVER => 0,
             asked => [asked, options.ttl_ms, ttl_ms].into_iter().filter(|&ms| ms > 0).min().unwrap_or(0),
@@ -216,9 +217,9 @@ pub(super) fn is_shared(run: Piece, settings: &Settings, pool: &Pool) -> bool {
     run.len >= settings.pools.copy_below_bytes && !pool.pressed(pool.home(run.buf), settings.pools.mesh_chunks_max)
 }
 
-/// Whether a queue of this policy looks at single frames as they come.
-const fn needs_whole(policy: Policy) -> bool {
-    matches!(policy, Policy::Conflate | Policy::DropNewest)
+/// Whether single frames are looked at as they come.
+const fn needs_whole(service: &Service) -> bool {
+    service.rate_hz > 0 || matches!(service.policy, Policy::Conflate | Policy::DropNewest)
 }
 
 /// Copies a run into one piece of memory, its frames on `lane`.

@@ -86,7 +86,11 @@ impl<I: Io> Shard<I> {
             return None;
         }
         let service = service_of(&options, front.lane, 0, settings);
-        if service.policy != Policy::Block || service.lane != front.lane || conn.closing.is_some() {
+        if service.rate_hz > 0
+            || service.policy != Policy::Block
+            || service.lane != front.lane
+            || conn.closing.is_some()
+        {
             return None;
         }
         let place = conn.outbox.place_with_room(&service)?;

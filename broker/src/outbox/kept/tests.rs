@@ -50,7 +50,7 @@ impl Bench {
         let number = &mut self.pushed[usize::from(lane)];
         let bytes: Vec<u8> = (0..count).flat_map(|at| frame(lane, *number + at + 1, payload_bytes)).collect();
         *number += count;
-        let service = Service { lane, policy: Policy::Block, bytes_max: 1_000_000, ttl_ms: 0 };
+        let service = Service { lane, policy: Policy::Block, bytes_max: 1_000_000, ttl_ms: 0, rate_hz: 0 };
         let (outbox, pool) = (&mut self.outbox, &mut self.pool);
         let lent = if share && bytes.len() <= 4_096 { pool.lend() } else { None };
         let held = lent.map(|(buf, mut memory)| {
