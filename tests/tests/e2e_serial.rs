@@ -10,6 +10,8 @@ use laneway_tests::real::process::{GUARD, Process};
 use laneway_tests::real::{Launch, RealBroker, Scratch, run};
 use laneway_tests::serial::device::{Device, Make};
 use laneway_tests::serial::line::{Faults, Line, Report};
+use laneway_tests::serial::pty::Pty;
+use nix::sys::termios::{BaudRate, ControlFlags, LocalFlags, OutputFlags, cfgetispeed, cfgetospeed};
 
 const BAUD: u32 = 115_200;
 const COMMAND: u8 = 1;
@@ -243,12 +245,13 @@ fn a_device_is_told_of_like_any_other_peer_and_its_last_values_are_kept() {
     let mut names = client.subscribe_with(&["probe/name"], told).expect("subscribed");
     assert_eq!(next(&mut names), ("probe/name".to_owned(), b"kept".to_vec()));
     device.reset();
-    wait_for("the end of its session", &|value| value["peer"] == up["peer"] && value["state"] == "down");
+    let down = wait_for("the end of its session", &|value| value["peer"] == up["peer"] && value["state"] == "down");
+    assert_eq!(down["reason"], "killed");
     let again = wait_for("its return", &|value| value["state"] == "up");
     assert_eq!(again["node"], up["node"]);
     bench.line.unplug();
     let down = wait_for("its absence", &|value| value["peer"] == again["peer"] && value["state"] == "down");
-    assert_eq!(down["reason"], "killed");
+    assert_eq!(down["reason"], "unplugged");
 }
 
 #[test]
@@ -341,4 +344,36 @@ fn a_publisher_that_is_faster_than_the_line_waits_for_it() {
         assert_eq!(got.payload, format!("{number:01000}").into_bytes());
     }
     assert_eq!((seen.ended, seen.lost), (vec![], vec![]), "nobody lost patience");
+}
+
+#[test]
+fn a_port_is_set_as_its_url_says() {
+    let pty = Pty::new();
+    let url = format!("serial://{}?baud=921600&parity=none&flow=hardware&dtr=both", pty.path().display());
+    let broker = Launch::new(1).also_listen(&url).start();
+    let port = pty.settings();
+    let rates = (cfgetispeed(&port), cfgetospeed(&port));
+    assert_eq!(rates, (BaudRate::B921600, BaudRate::B921600));
+    assert!(port.control_flags.contains(ControlFlags::CRTSCTS | ControlFlags::CS8 | ControlFlags::CLOCAL));
+    let raw = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
+    assert!(
+        !port.local_flags.intersects(raw) && !port.output_flags.contains(OutputFlags::OPOST),
+        "bytes go as they are"
+    );
+    let ended = broker.stop();
+    assert!(
+        ended.text().contains(&format!("listening serial://{}?baud=921600", pty.path().display())),
+        "{}",
+        ended.text()
+    );
+}
+
+#[test]
+fn a_port_that_nobody_reads_keeps_no_broker_from_ending() {
+    let pty = Pty::new();
+    let url = format!("serial://{}?baud=3000000", pty.path().display());
+    let mut broker = Launch::new(2).also_listen(&url).also_listen("serial:///dev/not-there").start();
+    let complaint = broker.process().wait_for_stderr("serial port not open");
+    assert!(complaint.contains("/dev/not-there") && complaint.contains("plug the device in"), "{complaint}");
+    assert_eq!(broker.stop().code(), Some(0));
 }

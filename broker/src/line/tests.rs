@@ -102,7 +102,7 @@ impl Bench {
         let host = LineSetup { baud: BAUD, node_id: [1; 8], lanes: &LaneTable::STANDARD, topics_max: 8 };
         let mut setup = Setup { role: Role::Device, node_id: [2; 8], name: "probe", ..setup(&host) };
         for lane in &mut setup.lanes {
-            lane.offer.assembly = 1_024;
+            (lane.offer.assembly, lane.offer.credit) = (1_024, 0);
             if !has(lane.offer.lane) {
                 // It is another one then.
                 lane.offer.kind = LaneKind::RU;
@@ -110,7 +110,7 @@ impl Bench {
         }
         Self {
             now: Instant(0),
-            line: Line::new(Instant(0), &host, 7),
+            line: Line::new(Instant(0), &host, 7, Numbers::default()),
             outbox: Outbox::default(),
             pool: Pool::new(SHAPE),
             drops: Drops::default(),

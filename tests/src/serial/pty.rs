@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
-use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 /// One of them. Its path is gone when it is dropped.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Pty {
     master: PtyMaster,
     path: PathBuf,
     /// Held open, so that the port may be closed and opened again without our noticing.
-    _slave: File,
+    slave: File,
 }
 
 impl Pty {
@@ -31,12 +31,20 @@ impl Pty {
         unlockpt(&master).expect("it is ours");
         let path = PathBuf::from(ptsname_r(&master).expect("it has a path"));
         let slave = open(&path);
-        Self { master, path, _slave: slave }
+        Self { master, path, slave }
     }
 
     /// Where the port is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How the port is set.
+    ///
+    /// # Panics
+    /// If it is no terminal.
+    pub fn settings(&self) -> Termios {
+        tcgetattr(&self.slave).expect("it is a terminal")
     }
 
     /// What was written to the port.
