@@ -11,7 +11,7 @@ use laneway_tests::real::{Launch, RealBroker, Scratch, run};
 use laneway_tests::serial::device::{Device, Make};
 use laneway_tests::serial::line::{Faults, Line, Report};
 use laneway_tests::serial::pty::Pty;
-use nix::sys::termios::{BaudRate, ControlFlags, LocalFlags, OutputFlags, cfgetispeed, cfgetospeed};
+use rustix::termios::{ControlModes, LocalModes, OutputModes, tcgetattr};
 
 const BAUD: u32 = 115_200;
 const COMMAND: u8 = 1;
@@ -351,15 +351,13 @@ fn a_port_is_set_as_its_url_says() {
     let pty = Pty::new();
     let url = format!("serial://{}?baud=921600&parity=none&flow=hardware&dtr=both", pty.path().display());
     let broker = Launch::new(1).also_listen(&url).start();
-    let port = pty.settings();
-    let rates = (cfgetispeed(&port), cfgetospeed(&port));
-    assert_eq!(rates, (BaudRate::B921600, BaudRate::B921600));
-    assert!(port.control_flags.contains(ControlFlags::CRTSCTS | ControlFlags::CS8 | ControlFlags::CLOCAL));
-    let raw = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
-    assert!(
-        !port.local_flags.intersects(raw) && !port.output_flags.contains(OutputFlags::OPOST),
-        "bytes go as they are"
-    );
+    let port = tcgetattr(pty.port()).expect("a terminal");
+    assert_eq!((port.input_speed(), port.output_speed()), (921_600, 921_600));
+    assert!(port.control_modes.contains(ControlModes::CRTSCTS | ControlModes::CS8 | ControlModes::CLOCAL));
+    assert!(!port.control_modes.contains(ControlModes::HUPCL), "the lines stay as they are when it is closed");
+    let cooked = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    assert!(!port.local_modes.intersects(cooked), "bytes come as they are");
+    assert!(!port.output_modes.contains(OutputModes::OPOST), "and go as they are");
     let ended = broker.stop();
     assert!(
         ended.text().contains(&format!("listening serial://{}?baud=921600", pty.path().display())),

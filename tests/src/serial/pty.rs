@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 
 /// One of them. Its path is gone when it is dropped.
 #[derive(Debug)]
@@ -39,12 +39,9 @@ impl Pty {
         &self.path
     }
 
-    /// How the port is set.
-    ///
-    /// # Panics
-    /// If it is no terminal.
-    pub fn settings(&self) -> Termios {
-        tcgetattr(&self.slave).expect("it is a terminal")
+    /// The port itself, to be looked at.
+    pub fn port(&self) -> BorrowedFd<'_> {
+        self.slave.as_fd()
     }
 
     /// What was written to the port.
