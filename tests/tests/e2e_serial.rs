@@ -375,3 +375,39 @@ fn a_port_that_nobody_reads_keeps_no_broker_from_ending() {
     assert!(complaint.contains("/dev/not-there") && complaint.contains("plug the device in"), "{complaint}");
     assert_eq!(broker.stop().code(), Some(0));
 }
+
+#[test]
+fn eight_devices_on_eight_ports_are_there_at_once() {
+    const DEVICES: u16 = 8;
+    const MESSAGES: u32 = 40;
+    let benches: Vec<Bench> =
+        (0..DEVICES).map(|number| Bench::new(100 + u64::from(number), Faults::default())).collect();
+    let launch = benches.iter().fold(Launch::new(2), |launch, bench| launch.also_listen(&bench.line.url()));
+    let broker = launch.start();
+    let client = client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    let devices: Vec<Device> = benches.iter().map(Bench::device).collect();
+    for device in &devices {
+        device.wait_for("its session", |seen| seen.ready == 1);
+    }
+    for number in 0..MESSAGES {
+        for (place, device) in devices.iter().enumerate() {
+            device.publish(COMMAND, LEVEL, format!("{place} {number}"));
+        }
+        client.publish("probe/set/all", number.to_string().as_str()).expect("published");
+    }
+    let mut nexts = [0; DEVICES as usize];
+    while nexts.iter().any(|&next| next < MESSAGES) {
+        let text = String::from_utf8(next(&mut levels).1).expect("text");
+        let (place, number) = text.split_once(' ').expect("two numbers");
+        let place: usize = place.parse().expect("a number");
+        assert_eq!(number, nexts[place].to_string(), "device {place} in order");
+        nexts[place] += 1;
+    }
+    for device in &devices {
+        let seen = device.wait_for("what is for all", |seen| seen.got.len() == MESSAGES as usize);
+        assert!((0..).zip(&seen.got).all(|(number, got)| got.payload == format!("{number}").into_bytes()), "{seen:?}");
+    }
+    let stats = client.stats("port.").expect("told");
+    assert_eq!(stats.iter().filter(|stat| stat.name.ends_with(".url")).count(), usize::from(DEVICES));
+}

@@ -301,10 +301,11 @@ impl Line {
                         link.set_ready(lane);
                     }
                 } else {
-                    let before = from.outbox.bytes();
-                    from.pull(now, Some(lane), pulled);
-                    self.dropped += u64::from(from.outbox.bytes() < before);
-                    desk.take_pulled(pulled, Some(lane));
+                    // All of it: nothing asks for more.
+                    while from.pull(now, Some(lane), pulled) {
+                        self.dropped += 1;
+                        desk.take_pulled(pulled, Some(lane));
+                    }
                 }
             }
         }
@@ -346,8 +347,10 @@ pub struct From<'a> {
 }
 
 impl From<'_> {
-    fn pull(&mut self, now: Instant, lane: Option<u8>, out: &mut Vec<u8>) {
+    /// Whether there was anything.
+    fn pull(&mut self, now: Instant, lane: Option<u8>, out: &mut Vec<u8>) -> bool {
         self.outbox.pull(now, lane, self.pool, self.drops, out);
+        !out.is_empty()
     }
 }
 
@@ -363,12 +366,17 @@ struct Hands<'a, 'b> {
 
 impl Source for Hands<'_, '_> {
     fn next(&mut self, lane: u8) -> Option<Handle> {
-        let place = usize::from(lane);
-        if self.desk.queues.get(place)?.is_empty() && lane > 0 {
-            self.from.pull(self.now, Some(lane), self.pulled);
+        let message = loop {
+            if let Some(message) = self.desk.pop(lane) {
+                break message;
+            }
+            let waits = lane == 0 || self.desk.waits & 1 << lane != 0;
+            // What was taken may have been of no use to the device: then there may be more behind it.
+            if waits || !self.from.pull(self.now, Some(lane), self.pulled) {
+                return None;
+            }
             self.desk.take_pulled(self.pulled, None);
-        }
-        let message = self.desk.pop(lane)?;
+        };
         *self.handles = self.handles.wrapping_add(1);
         self.under_way.insert(*self.handles, message);
         Some(Handle(*self.handles))
