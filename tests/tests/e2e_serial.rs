@@ -10,6 +10,8 @@ use laneway_tests::real::process::{GUARD, Process};
 use laneway_tests::real::{Launch, RealBroker, Scratch, run};
 use laneway_tests::serial::device::{Device, Make};
 use laneway_tests::serial::line::{Faults, Line, Report};
+use laneway_tests::serial::pty::Pty;
+use rustix::termios::{ControlModes, LocalModes, OutputModes, tcgetattr};
 
 const BAUD: u32 = 115_200;
 const COMMAND: u8 = 1;
@@ -243,12 +245,13 @@ fn a_device_is_told_of_like_any_other_peer_and_its_last_values_are_kept() {
     let mut names = client.subscribe_with(&["probe/name"], told).expect("subscribed");
     assert_eq!(next(&mut names), ("probe/name".to_owned(), b"kept".to_vec()));
     device.reset();
-    wait_for("the end of its session", &|value| value["peer"] == up["peer"] && value["state"] == "down");
+    let down = wait_for("the end of its session", &|value| value["peer"] == up["peer"] && value["state"] == "down");
+    assert_eq!(down["reason"], "killed");
     let again = wait_for("its return", &|value| value["state"] == "up");
     assert_eq!(again["node"], up["node"]);
     bench.line.unplug();
     let down = wait_for("its absence", &|value| value["peer"] == again["peer"] && value["state"] == "down");
-    assert_eq!(down["reason"], "killed");
+    assert_eq!(down["reason"], "unplugged");
 }
 
 #[test]
@@ -341,4 +344,70 @@ fn a_publisher_that_is_faster_than_the_line_waits_for_it() {
         assert_eq!(got.payload, format!("{number:01000}").into_bytes());
     }
     assert_eq!((seen.ended, seen.lost), (vec![], vec![]), "nobody lost patience");
+}
+
+#[test]
+fn a_port_is_set_as_its_url_says() {
+    let pty = Pty::new();
+    let url = format!("serial://{}?baud=921600&parity=none&flow=hardware&dtr=both", pty.path().display());
+    let broker = Launch::new(1).also_listen(&url).start();
+    let port = tcgetattr(pty.port()).expect("a terminal");
+    assert_eq!((port.input_speed(), port.output_speed()), (921_600, 921_600));
+    assert!(port.control_modes.contains(ControlModes::CRTSCTS | ControlModes::CS8 | ControlModes::CLOCAL));
+    assert!(!port.control_modes.contains(ControlModes::HUPCL), "the lines stay as they are when it is closed");
+    let cooked = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    assert!(!port.local_modes.intersects(cooked), "bytes come as they are");
+    assert!(!port.output_modes.contains(OutputModes::OPOST), "and go as they are");
+    let ended = broker.stop();
+    assert!(
+        ended.text().contains(&format!("listening serial://{}?baud=921600", pty.path().display())),
+        "{}",
+        ended.text()
+    );
+}
+
+#[test]
+fn a_port_that_nobody_reads_keeps_no_broker_from_ending() {
+    let pty = Pty::new();
+    let url = format!("serial://{}?baud=3000000", pty.path().display());
+    let mut broker = Launch::new(2).also_listen(&url).also_listen("serial:///dev/not-there").start();
+    let complaint = broker.process().wait_for_stderr("serial port not open");
+    assert!(complaint.contains("/dev/not-there") && complaint.contains("plug the device in"), "{complaint}");
+    assert_eq!(broker.stop().code(), Some(0));
+}
+
+#[test]
+fn eight_devices_on_eight_ports_are_there_at_once() {
+    const DEVICES: u16 = 8;
+    const MESSAGES: u32 = 40;
+    let benches: Vec<Bench> =
+        (0..DEVICES).map(|number| Bench::new(100 + u64::from(number), Faults::default())).collect();
+    let launch = benches.iter().fold(Launch::new(2), |launch, bench| launch.also_listen(&bench.line.url()));
+    let broker = launch.start();
+    let client = client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    let devices: Vec<Device> = benches.iter().map(Bench::device).collect();
+    for device in &devices {
+        device.wait_for("its session", |seen| seen.ready == 1);
+    }
+    for number in 0..MESSAGES {
+        for (place, device) in devices.iter().enumerate() {
+            device.publish(COMMAND, LEVEL, format!("{place} {number}"));
+        }
+        client.publish("probe/set/all", number.to_string().as_str()).expect("published");
+    }
+    let mut nexts = [0; DEVICES as usize];
+    while nexts.iter().any(|&next| next < MESSAGES) {
+        let text = String::from_utf8(next(&mut levels).1).expect("text");
+        let (place, number) = text.split_once(' ').expect("two numbers");
+        let place: usize = place.parse().expect("a number");
+        assert_eq!(number, nexts[place].to_string(), "device {place} in order");
+        nexts[place] += 1;
+    }
+    for device in &devices {
+        let seen = device.wait_for("what is for all", |seen| seen.got.len() == MESSAGES as usize);
+        assert!((0..).zip(&seen.got).all(|(number, got)| got.payload == format!("{number}").into_bytes()), "{seen:?}");
+    }
+    let stats = client.stats("port.").expect("told");
+    assert_eq!(stats.iter().filter(|stat| stat.name.ends_with(".url")).count(), usize::from(DEVICES));
 }

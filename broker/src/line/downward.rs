@@ -16,6 +16,8 @@ use super::{Count, Desk, Heard, Knows, LINE_LANES, Message, REPEATS_PLACES, Repe
 
 /// Bytes of a control message that the broker says: a TOPIC with the longest name.
 const CONTROL_BYTES_MAX: usize = TOPIC_BYTES_MAX + 8;
+/// Messages of a lane before which no more reports are queued: a device that is told of so much reads none of it.
+const REPORTS_MAX: usize = 8_192;
 /// Bytes of a RESULT without its text.
 const RESULT_BYTES: usize = 3;
 /// The tag of RESULT.
@@ -158,6 +160,9 @@ impl Desk {
             return;
         }
         let place = if self.facts.reliable & 1 << lane != 0 { lane } else { CONTROL };
+        if self.queues[usize::from(place)].len() >= REPORTS_MAX {
+            return;
+        }
         let mut bytes = vec![0; CONTROL_BYTES_MAX];
         let written = Control::Lost { lane, reason, count }.encode(&mut bytes);
         bytes.truncate(written.unwrap_or_default());

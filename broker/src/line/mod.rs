@@ -53,6 +53,9 @@ pub const TRANSMIT_BYTES: usize = transmit_bytes(SERIAL_MTU_MAX);
 
 type SerialLink = Link<LINE_LANES, SERIAL_WINDOW_MAX, KEPT_FRAMES, { frame_bytes(SERIAL_MTU_MAX) }>;
 
+/// The number of the last message of each lane that a device has published.
+pub type Numbers = [u32; LINE_LANES];
+
 /// What a line is set to.
 #[derive(Clone, Copy, Debug)]
 pub struct LineSetup<'a> {
@@ -108,8 +111,8 @@ struct Desk {
     topics: Topics,
     /// Frames of a stream link that the device has said.
     up: Vec<u8>,
-    /// The last number used on each lane.
-    numbers: [u32; LINE_LANES],
+    /// The last number used on each lane; they go on in the next session, as subscribers may compare them.
+    numbers: Numbers,
     /// Of each lane, the beginning of a message in fragments.
     parts: [Vec<u8>; LINE_LANES],
     /// The last time the device has stamped, and how often its clock had wrapped.
@@ -192,11 +195,12 @@ pub fn dropping_bytes_max(baud: u32) -> u32 {
 }
 
 impl Line {
-    /// On a port that was just opened. `entropy`: 32 bits that differ from opening to opening.
-    pub fn new(now: Instant, line: &LineSetup<'_>, entropy: u32) -> Self {
+    /// On a port that was just opened. `entropy`: 32 bits that differ from opening to opening. `numbers`: those of the
+    /// line that was on it before.
+    pub fn new(now: Instant, line: &LineSetup<'_>, entropy: u32, numbers: Numbers) -> Self {
         Self {
             link: Box::new(Link::new(now, setup(line), entropy)),
-            desk: Desk::default(),
+            desk: Desk { numbers, ..Desk::default() },
             under_way: BTreeMap::new(),
             handles: 0,
             topics_max: line.topics_max,
@@ -204,6 +208,11 @@ impl Line {
             pulled: Vec::new(),
             dropped: 0,
         }
+    }
+
+    /// The numbers it has used, for the line that comes after it.
+    pub const fn numbers(&self) -> Numbers {
+        self.desk.numbers
     }
 
     /// Bytes arrived. Takes them up to the end of a frame, or all, and returns how many; then [`Self::poll`].
@@ -238,11 +247,11 @@ impl Line {
             let Self { link, desk, under_way, facts, .. } = self;
             match link.poll_event()? {
                 Event::Opened => {
-                    *desk = Desk { facts: *facts, ..Desk::default() };
+                    *desk = Desk { facts: *facts, numbers: desk.numbers, ..Desk::default() };
                     return Some(Happened::Opened);
                 }
                 Event::Ended(ended) => {
-                    *desk = Desk::default();
+                    *desk = Desk { numbers: desk.numbers, ..Desk::default() };
                     return Some(Happened::Ended(ended));
                 }
                 Event::Frame(incoming) => desk.on_frame(&incoming, self.topics_max),
@@ -292,10 +301,11 @@ impl Line {
                         link.set_ready(lane);
                     }
                 } else {
-                    let before = from.outbox.bytes();
-                    from.pull(now, Some(lane), pulled);
-                    self.dropped += u64::from(from.outbox.bytes() < before);
-                    desk.take_pulled(pulled, Some(lane));
+                    // All of it: nothing asks for more.
+                    while from.pull(now, Some(lane), pulled) {
+                        self.dropped += 1;
+                        desk.take_pulled(pulled, Some(lane));
+                    }
                 }
             }
         }
@@ -337,8 +347,10 @@ pub struct From<'a> {
 }
 
 impl From<'_> {
-    fn pull(&mut self, now: Instant, lane: Option<u8>, out: &mut Vec<u8>) {
+    /// Whether there was anything.
+    fn pull(&mut self, now: Instant, lane: Option<u8>, out: &mut Vec<u8>) -> bool {
         self.outbox.pull(now, lane, self.pool, self.drops, out);
+        !out.is_empty()
     }
 }
 
@@ -354,12 +366,17 @@ struct Hands<'a, 'b> {
 
 impl Source for Hands<'_, '_> {
     fn next(&mut self, lane: u8) -> Option<Handle> {
-        let place = usize::from(lane);
-        if self.desk.queues.get(place)?.is_empty() && lane > 0 {
-            self.from.pull(self.now, Some(lane), self.pulled);
+        let message = loop {
+            if let Some(message) = self.desk.pop(lane) {
+                break message;
+            }
+            let waits = lane == 0 || self.desk.waits & 1 << lane != 0;
+            // What was taken may have been of no use to the device: then there may be more behind it.
+            if waits || !self.from.pull(self.now, Some(lane), self.pulled) {
+                return None;
+            }
             self.desk.take_pulled(self.pulled, None);
-        }
-        let message = self.desk.pop(lane)?;
+        };
         *self.handles = self.handles.wrapping_add(1);
         self.under_way.insert(*self.handles, message);
         Some(Handle(*self.handles))

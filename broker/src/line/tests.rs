@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use laneway_proto::control::{Control, DeclareTopics, Topic};
-use laneway_proto::frame::extensions::Src;
+use laneway_proto::frame::extensions::{Frag, Src};
 use laneway_proto::framing::length::{self, Front};
 use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::lane::policy::Policy;
@@ -34,12 +34,19 @@ struct Pipe {
     /// The longest that what was put on it had to wait.
     backlog_max: Duration,
     writes: u32,
+    /// Of so many bytes one is damaged; 0: none.
+    hurts_one_in: u64,
+    random: u64,
 }
 
 impl Pipe {
     fn put(&mut self, now: Instant, bytes: &[u8]) {
         self.free_at = self.free_at.max(now);
         for &byte in bytes {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let draw = self.random >> 33;
+            let hurt = self.hurts_one_in > 0 && draw % self.hurts_one_in == 0;
+            let byte = if hurt { byte ^ 1 << (draw >> 20 & 7) } else { byte };
             self.free_at = self.free_at + Duration(10_000_000_000 / u64::from(BAUD));
             self.on_it.push_back((self.free_at, byte));
         }
@@ -102,7 +109,7 @@ impl Bench {
         let host = LineSetup { baud: BAUD, node_id: [1; 8], lanes: &LaneTable::STANDARD, topics_max: 8 };
         let mut setup = Setup { role: Role::Device, node_id: [2; 8], name: "probe", ..setup(&host) };
         for lane in &mut setup.lanes {
-            lane.offer.assembly = 1_024;
+            (lane.offer.assembly, lane.offer.credit) = (1_024, 0);
             if !has(lane.offer.lane) {
                 // It is another one then.
                 lane.offer.kind = LaneKind::RU;
@@ -110,7 +117,7 @@ impl Bench {
         }
         Self {
             now: Instant(0),
-            line: Line::new(Instant(0), &host, 7),
+            line: Line::new(Instant(0), &host, 7, Numbers::default()),
             outbox: Outbox::default(),
             pool: Pool::new(SHAPE),
             drops: Drops::default(),
@@ -261,6 +268,32 @@ fn never_more_than_two_frames_lie_below_the_scheduler() {
 }
 
 #[test]
+fn on_a_bad_line_everything_arrives_once_in_order_and_is_counted() {
+    for seed in 0..20 {
+        let mut bench = Bench::new(|_| true);
+        for (pipe, stream) in [&mut bench.down, &mut bench.up].into_iter().zip([0, 1]) {
+            (pipe.hurts_one_in, pipe.random) = (400, seed * 2 + stream);
+        }
+        bench.run(Instant(0) + Duration(5 * SECOND.0));
+        assert_eq!(bench.opened, 1, "seed {seed}");
+        for number in 0..100_u8 {
+            bench.publish(1, &[number; 150]);
+            bench.publish(5, &[number; 20]);
+        }
+        bench.run(bench.now + Duration(30 * SECOND.0));
+        for lane in [1, 5] {
+            let whole = |head: &&(Head, Vec<u8>)| head.0.lane == lane && head.0.frag.is_none_or(|frag| frag.index == 0);
+            let got: Vec<u8> = bench.messages().filter(whole).map(|(_, bytes)| bytes[0]).collect();
+            assert_eq!(got, (0..100).collect::<Vec<_>>(), "seed {seed}, lane {lane}");
+            let last = bench.counts.iter().rfind(|count| count.lane == lane);
+            assert_eq!(last, Some(&Count { lane, total: 100, received: true }), "seed {seed}");
+        }
+        assert_eq!((bench.outbox.bytes(), bench.pool.held()), (0, 0), "seed {seed}");
+        assert!(bench.line.counters().0.bad > 0 && bench.device.counters().bad > 0, "seed {seed}: the line was bad");
+    }
+}
+
+#[test]
 fn a_topic_is_told_before_its_first_message_and_once() {
     let mut bench = Bench::new(|_| true);
     bench.run(Instant(0) + SECOND);
@@ -301,6 +334,26 @@ fn what_is_sent_again_reaches_the_device_once_and_counts_as_received() {
 }
 
 #[test]
+fn parts_of_a_message_that_no_device_takes_hold_up_nothing() {
+    let mut bench = Bench::new(|_| true);
+    bench.run(Instant(0) + SECOND);
+    bench.publish(1, b"its topic is known from then on");
+    bench.run(bench.now + SECOND);
+    for index in 0..50 {
+        let frag = Frag { index, count: 50, total_len: 3_000_000 }.encode();
+        let header = Header { topic: TOPIC, lane: 1, flags: Flags::FRAG, ..Header::new(Kind::PUB, 8 + 20) };
+        bench.queue(1, &[&header.encode()[..], &frag, &[0; 20]].concat());
+    }
+    bench.run(bench.now + Duration(1_000_000));
+    assert_eq!(bench.outbox.bytes(), 0, "they are gone at once");
+    bench.publish(1, b"x");
+    bench.run(bench.now + SECOND);
+    let lost =
+        bench.got.iter().filter(|(_, bytes)| matches!(Said::decode(bytes), Ok(Some(Said::Lost { count: 1, .. }))));
+    assert_eq!((lost.count(), bench.messages().count()), (1, 2), "it is told once");
+}
+
+#[test]
 fn what_is_on_a_lane_that_the_device_does_not_have_holds_up_nothing() {
     let mut bench = Bench::new(|lane| lane != 5);
     bench.run(Instant(0) + SECOND);
@@ -309,6 +362,8 @@ fn what_is_on_a_lane_that_the_device_does_not_have_holds_up_nothing() {
         bench.publish(15, b"nobody's");
     }
     bench.publish(1, b"x");
+    bench.step();
+    assert_eq!((bench.outbox.bytes(), bench.line.dropped), (0, 20), "at once");
     bench.run(bench.now + SECOND);
     assert_eq!(bench.messages().map(|(_, bytes)| &bytes[..]).collect::<Vec<_>>(), [b"x"]);
     assert_eq!((bench.outbox.bytes(), bench.line.dropped), (0, 20));

@@ -13,7 +13,7 @@ use crate::config::url::Place;
 use crate::conn::Conn;
 use crate::counters::CloseReason;
 use crate::io::{Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket};
-use crate::line::{Count, From, Happened, Line, LineSetup, dropping_bytes_max};
+use crate::line::{Count, From, Happened, Line, LineSetup, Numbers, dropping_bytes_max};
 use crate::outbox::Outbox;
 use crate::pool::{BufId, Piece};
 use crate::slab::{GENERATIONS_MAX, Key};
@@ -29,6 +29,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_millis(2_000);
 /// Pause before the rest of a write is tried that found no room, or a read that found no buffer.
 const NO_ROOM: Duration = Duration::from_millis(2);
+/// The longest such pause.
+const NO_ROOM_MAX: Duration = Duration::from_millis(64);
 /// How long a device is told that its session is over before a port is closed for good.
 const FAREWELL: Duration = Duration::from_millis(100);
 /// A connection of nobody's: it was not accepted.
@@ -50,7 +52,10 @@ pub(super) struct Port {
     sending: bool,
     /// Frames that the port has not taken yet.
     unsent: Vec<u8>,
-    /// When what it did not take is tried again.
+    /// The numbers that devices on it have used.
+    numbers: Numbers,
+    /// How long what it did not take waits before it is tried again, and until when.
+    no_room: Duration,
     blocked_until: Option<Instant>,
     /// The session's connection.
     conn: Option<Key>,
@@ -93,6 +98,8 @@ impl Port {
             receiving: false,
             sending: false,
             unsent: Vec::new(),
+            numbers: Numbers::default(),
+            no_room: NO_ROOM,
             blocked_until: None,
             conn: None,
             nothing: Outbox::default(),
@@ -127,6 +134,12 @@ impl Port {
         self.line.as_ref().map(|line| line.counters())
     }
 
+    /// It has no room: where nobody reads at the other end, that may be so for long.
+    fn block(&mut self, now: Instant) {
+        self.blocked_until = Some(now + self.no_room);
+        self.no_room = Duration((self.no_room.0 * 2).min(NO_ROOM_MAX.0));
+    }
+
     const fn is_idle(&self) -> bool {
         !self.receiving && !self.sending
     }
@@ -157,7 +170,7 @@ impl<I: Io> Shard<I> {
                     lanes: &self.settings.lanes,
                     topics_max: self.settings.limits.session_topics_max,
                 };
-                port.line = Some(Box::new(Line::new(now, &setup, entropy)));
+                port.line = Some(Box::new(Line::new(now, &setup, entropy, port.numbers)));
                 (port.socket, port.receiving, port.sending) = (Some(socket), true, false);
                 (port.retry, port.complained) = (RETRY_FIRST, false);
                 tracing::info!(port = %port.tty, "serial port open");
@@ -225,9 +238,10 @@ impl<I: Io> Shard<I> {
                 self.counters.bytes_out += u64::from(sent);
                 let all = (sent as usize).min(port.unsent.len());
                 port.unsent.drain(..all);
+                port.no_room = NO_ROOM;
                 if !port.unsent.is_empty() {
                     self.counters.sends_short += 1;
-                    port.blocked_until = Some(now + NO_ROOM);
+                    port.block(now);
                 }
                 if port.line.is_some() {
                     self.serve_port(place);
@@ -236,7 +250,7 @@ impl<I: Io> Shard<I> {
                 }
             }
             Err(Errno(libc::EAGAIN | libc::EINTR)) if port.line.is_some() => {
-                port.blocked_until = Some(now + NO_ROOM);
+                port.block(now);
                 self.serve_port(place);
             }
             Err(_) => self.lose_port(place),
@@ -413,6 +427,12 @@ impl<I: Io> Shard<I> {
 
     fn begin_line_session(&mut self, place: usize) {
         let now = self.now();
+        if self.drain.is_some() {
+            if let Some(line) = &mut self.ports[place].line {
+                line.close(now, CloseCode::Shutdown);
+            }
+            return;
+        }
         let session = Session::new(now, self.settings.limits.patience());
         let path: std::sync::Arc<str> = self.ports[place].tty.path.to_string_lossy().into();
         let mut said = Vec::new();
@@ -487,7 +507,8 @@ impl<I: Io> Shard<I> {
     /// The port does not work any more, or is no longer needed: it is closed once nothing is in flight on it.
     fn lose_port(&mut self, place: usize) {
         let now = self.now();
-        if self.ports[place].line.take().is_some() {
+        if let Some(line) = self.ports[place].line.take() {
+            self.ports[place].numbers = line.numbers();
             tracing::info!(port = %self.ports[place].tty, "serial port gone");
             self.end_line_session(place, CloseReason::ConnectionFailed);
             if let Some(socket) = self.ports[place].socket {

@@ -134,11 +134,14 @@ impl<I: Io> Shard<I> {
 
     /// A session's link is over, for good or not: others are told, once.
     pub(super) fn tell_gone(&mut self, key: Key, reason: CloseReason) {
-        let Some(about) = self.conns.at_mut(key).and_then(|conn| conn.about.as_mut()) else { return };
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        let on_line = conn.line.is_some();
+        let Some(about) = conn.about.as_mut() else { return };
         if std::mem::replace(&mut about.is_down, true) {
             return;
         }
         let reason = match reason {
+            CloseReason::ConnectionFailed if on_line => "unplugged",
             CloseReason::PeerLeft if about.said_goodbye => "exit",
             CloseReason::PeerLeft | CloseReason::ConnectionFailed => "killed",
             CloseReason::Ours(code) => code.name(),

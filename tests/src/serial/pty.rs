@@ -16,7 +16,7 @@ pub struct Pty {
     master: PtyMaster,
     path: PathBuf,
     /// Held open, so that the port may be closed and opened again without our noticing.
-    _slave: File,
+    slave: File,
 }
 
 impl Pty {
@@ -31,12 +31,17 @@ impl Pty {
         unlockpt(&master).expect("it is ours");
         let path = PathBuf::from(ptsname_r(&master).expect("it has a path"));
         let slave = open(&path);
-        Self { master, path, _slave: slave }
+        Self { master, path, slave }
     }
 
     /// Where the port is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The port itself, to be looked at.
+    pub fn port(&self) -> BorrowedFd<'_> {
+        self.slave.as_fd()
     }
 
     /// What was written to the port.
