@@ -338,7 +338,11 @@ fn both_directions_flow_at_once_through_shared_buffers<D: Doors>(mut door: D) {
                     }
                     waiting = rest;
                 }
-                Completion::Accepted { .. } | Completion::AcceptEnded { .. } | Completion::Doorbell => {}
+                Completion::Accepted { .. }
+                | Completion::AcceptEnded { .. }
+                | Completion::Datagram { .. }
+                | Completion::DatagramsEnded { .. }
+                | Completion::Doorbell => {}
             }
         }
         if !sending && !waiting.is_empty() {
@@ -388,6 +392,8 @@ fn without_a_free_buffer_receiving_ends_and_resumes_without_loss<D: Doors>(mut d
                 Completion::Accepted { .. }
                 | Completion::AcceptEnded { .. }
                 | Completion::Sent { .. }
+                | Completion::Datagram { .. }
+                | Completion::DatagramsEnded { .. }
                 | Completion::Doorbell => {}
             }
         }
