@@ -392,6 +392,8 @@ fn without_a_free_buffer_receiving_ends_and_resumes_without_loss<D: Doors>(mut d
                 Completion::Accepted { .. }
                 | Completion::AcceptEnded { .. }
                 | Completion::Sent { .. }
+                | Completion::Datagram { .. }
+                | Completion::DatagramsEnded { .. }
                 | Completion::Doorbell => {}
             }
         }

@@ -3,7 +3,7 @@
 //! A session gives what it has in front of routing, and gets what waits for its peer behind it, once a turn each.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::net::{IpAddr, SocketAddr};
 
 use laneway_proto::datagram::limits::{COOKIE_MS, DATAGRAM_BYTES_MAX};
@@ -65,10 +65,8 @@ impl Datagrams {
     }
 
     /// A number that only who knows the secret can tell.
-    fn draw(&self, of: impl std::hash::Hash) -> u64 {
-        let mut hasher = BuildHasherDefault::<DefaultHasher>::default().build_hasher();
-        (self.secret, of).hash(&mut hasher);
-        hasher.finish()
+    fn draw(&self, of: impl Hash) -> u64 {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one((self.secret, of))
     }
 
     fn cookie(&self, from: SocketAddr, own: u32, period: u64) -> u64 {

@@ -70,6 +70,11 @@ pub(super) fn trail_of(frames: &[u8]) -> Option<u32> {
     beats.find(|beat| beat.lane == 0).map(|beat| beat.trail)
 }
 
+/// Whether a datagram that was checked holds a control message.
+pub(super) fn has_control(frames: &[u8]) -> bool {
+    checked(frames).any(|(header, _)| header.kind == Kind::CTRL)
+}
+
 /// What the session does with a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {

@@ -380,6 +380,10 @@ where
             self.acks.received.on_trail(trail);
         }
         self.inbound.deliver(now, frames, &self.setup.lanes, &mut self.counters, upper);
+        if header.ack_me && inbound::has_control(frames) {
+            // Its sender may wait for it: it may be the last word.
+            self.acks.answer_at_once(now);
+        }
         Ok(Heard { newest })
     }
 

@@ -38,11 +38,11 @@ use crate::session::handshake::{PREFACE, feature};
 use crate::time::Instant;
 
 /// Frames of reliable lanes that may be under way.
-const FRAMES_MAX: usize = 2_048;
+const FRAMES_MAX: usize = 1_024;
 /// Datagrams that are remembered.
-const DATAGRAMS_MAX: usize = 512;
+const DATAGRAMS_MAX: usize = 256;
 /// Keys of US lanes that are told apart.
-const KEYS_MAX: usize = 1_024;
+const KEYS_MAX: usize = 512;
 /// Bytes that wait to be sent at most for more to be taken.
 pub const WAITING_BYTES_MAX: usize = 64 * 1024;
 
