@@ -315,6 +315,137 @@ static void check_messages(void)
     expect(wrote_vector("heartbeat", 1), "a sign of life");
 }
 
+/* The first bytes of the frames written since the last question, in hexadecimal: kind and lane of each. */
+static const char *heads_written(void)
+{
+    static char heads[64];
+    unsigned at = 0;
+    bool begins = true;
+    for (size_t i = 0; i + 1 < written_bytes && at < 60; i++) {
+        if (begins && written[i]) at += (unsigned)snprintf(heads + at, 4, "%02x ", written[i + 1]);
+        begins = !written[i];
+    }
+    heads[at] = 0;
+    written_bytes = 0;
+    return heads;
+}
+
+/* A device with a bound topic, on a line of this rate, whose lanes all exist. */
+static uint16_t open_with_topic(lw_device *device, const lw_config *with)
+{
+    lw_init(device, with, 1);
+    memcpy(device->nonces + 4, "\xd4\xc3\xb2\xa1", 4);
+    lw_connect(device, 0);
+    hear(device, 0, "hello-host");
+    hear(device, 0, "welcome-host");
+    device->due = 0;
+    lw_topic(device, "a/b", 0);
+    lw_topic(device, "level", 0);
+    device->topic_bits[0] = device->topic_bits[1] = BOUND;
+    for (unsigned i = 1; i < LW_LANES; i++) device->lane[i].bits |= EXISTS, device->lane[i].window = 2;
+    written_bytes = 0;
+    return 0x4000;
+}
+
+static void hear_ack(lw_device *device, uint32_t now, unsigned lane, unsigned next, unsigned map)
+{
+    lw_device host = *device;
+    begin_frame(&host, KIND_ACK << 5, 0);
+    put16(&host, 1 | lane << 8);
+    put16(&host, next);
+    put16(&host, map);
+    end_frame(&host, device->preset, 0);
+    lw_receive(device, now, host.transmit, host.transmit_end);
+}
+
+static void check_repetition(void)
+{
+    for (unsigned selective = 0; selective < 2; selective++) {
+        lw_device device;
+        uint16_t topic = open_with_topic(&device, &config);
+        device.lane[1].bits = (uint8_t)(EXISTS | (selective ? SELECTIVE : 0));
+        lw_publish(&device, topic, LW_COMMAND, "1", 1);
+        lw_publish(&device, topic, LW_COMMAND, "2", 1);
+        lw_poll(&device, 0);
+        expect(!strcmp(heads_written(), "01 01 "), "two are under way");
+        hear_ack(&device, 1000, 1, 1, selective);
+        lw_poll(&device, 1000);
+        expect(!strcmp(heads_written(), selective ? "01 " : "01 01 "), "what is proved lost goes again");
+        hear_ack(&device, 2000, 1, 1, selective);
+        lw_poll(&device, 2000);
+        expect(!written_bytes, "once");
+        lw_poll(&device, 100900);
+        expect(!written_bytes, "not yet");
+        lw_poll(&device, 101000);
+        expect(!strcmp(heads_written(), selective ? "01 " : "01 01 "), "and when the timer runs out");
+        lw_poll(&device, 300000);
+        expect(!written_bytes, "which then waits twice as long");
+        lw_poll(&device, 303000);
+        expect(written_bytes > 0, "and not longer");
+        hear_ack(&device, 304000, 1, 3, 0);
+        lw_poll(&device, 304000);
+        written_bytes = 0;
+        lw_poll(&device, 400000);
+        expect(!device.lane[1].sent && !device.lane[1].count && !written_bytes, "both have arrived");
+        lw_publish(&device, topic, LW_COMMAND, "3", 1);
+        lw_publish(&device, topic, LW_COMMAND, "4", 1);
+        lw_poll(&device, 400000);
+        hear_ack(&device, 490000, 1, 4, 0);
+        written_bytes = 0;
+        lw_poll(&device, 589000);
+        expect(device.lane[1].sent == 1 && !device.counters.bad && device.counters.repeated == (selective ? 3 : 6) &&
+                   strcmp(heads_written(), "01 "),
+               "an ACK that moves something gives the next one time");
+    }
+}
+
+static void check_credit(void)
+{
+    lw_device device;
+    uint16_t topic = open_with_topic(&device, &config);
+    device.lane[1].bits |= HAS_CREDIT;
+    device.lane[1].credit = 1;
+    lw_publish(&device, topic, LW_COMMAND, "1", 1);
+    lw_publish(&device, topic, LW_COMMAND, "2", 1);
+    lw_poll(&device, 0);
+    expect(!strcmp(heads_written(), "01 "), "the host takes one");
+    device.lane[0].next = 6;
+    hear(&device, 0, "credit");
+    lw_poll(&device, 0);
+    expect(!strcmp(heads_written(), "80 01 "), "and after its CREDIT the other");
+    device.lane[1].bits |= LIMITED;
+    device.lane[1].granted = 0;
+    hear(&device, 0, "publish");
+    lw_poll(&device, 0);
+    expect(device.counters.dropped == 1 && !written_bytes, "what was not granted is dropped without ACK");
+}
+
+static void check_order(void)
+{
+    static const lw_config slow = {.write = on_write, .name = "", .baud = 115200, .dead_ms = 60000};
+    static const uint8_t large[90];
+    lw_device device;
+    uint16_t topic = open_with_topic(&device, &slow);
+    for (unsigned i = 0; i < 2; i++) lw_publish(&device, topic, LW_STREAM, large, sizeof large);
+    lw_poll(&device, 0);
+    expect(!strcmp(heads_written(), "04 "), "one frame fills the line for 9 ms");
+    lw_publish(&device, topic, LW_COMMAND, large, 1);
+    lw_poll(&device, 5000);
+    expect(!written_bytes, "nothing is handed over that could not be overtaken");
+    lw_poll(&device, 9000);
+    expect(!strcmp(heads_written(), "01 04 "), "then the command, and the stream behind it");
+
+    topic = open_with_topic(&device, &slow);
+    device.lane[LW_EVENT].spent = 1000;
+    lw_publish(&device, topic, LW_EVENT, large, sizeof large);
+    lw_publish(&device, topic, LW_EVENT, large, sizeof large);
+    lw_poll(&device, 0);
+    lw_publish(&device, topic, LW_STATE, large, sizeof large);
+    lw_publish(&device, topic + 1, LW_STATE, large, sizeof large);
+    for (uint32_t now = 9000; now <= 36000; now += 9000) lw_poll(&device, now);
+    expect(!strcmp(heads_written(), "02 03 02 03 "), "lanes of a class take turns, and an idle one saves nothing up");
+}
+
 static void check_silence(void)
 {
     lw_device device;
@@ -438,6 +569,9 @@ int main(void)
         check_heard_control();
         check_messages();
         check_silence();
+        check_repetition();
+        check_credit();
+        check_order();
     }
     printf("%u vectors, %u checks, %u failed\n", vectors_count, checks, failed);
     return failed || vectors_count < 30;
