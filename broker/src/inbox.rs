@@ -156,15 +156,9 @@ impl Partial {
         self.head.extend_from_slice(pool.piece(part));
     }
 
-    /// Makes a whole run of `piece`: by a reference of its own, or copied.
-    pub fn keep(&mut self, piece: Piece, by_reference: bool, pool: &mut Pool) {
-        if by_reference {
-            pool.retain(piece.buf);
-            self.held.push(piece);
-            self.held_bytes += piece.len as usize;
-        } else {
-            self.append(piece, pool);
-        }
+    /// Copies a whole run.
+    pub fn keep(&mut self, piece: Piece, pool: &mut Pool) {
+        self.append(piece, pool);
     }
 
     /// Copies what is held, so that the whole frame lies in `head`.

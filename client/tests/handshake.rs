@@ -104,7 +104,7 @@ async fn nobody_listening_is_refused_and_bad_names_are_dns() {
 
 #[tokio::test]
 async fn bad_urls_and_options_are_refused_before_anything_is_tried() {
-    for url in ["udp://a:1", "tcp://", "127.0.0.1:5263", "unix://relative", "tcp://a?tls=1"] {
+    for url in ["http://a:1", "tcp://", "127.0.0.1:5263", "unix://relative", "tcp://a?tls=1"] {
         let error = connect(url).await.expect_err(url);
         assert!(matches!(error, ConnectError::Url(_)) && !error.retryable(), "{url}: {error:?}");
     }

@@ -6,7 +6,7 @@ use laneway_proto::frame::credit::{CREDIT_FRAME_BYTES_MAX, LaneTotal, encode};
 use laneway_proto::frame::ping::{Ping, Pong};
 use laneway_proto::limits::{HOT_ENTRIES_MAX, LANES_MAX};
 
-use super::{Body, Flow, Shard, is_shared};
+use super::{Body, Flow, Shard};
 use crate::counters::CloseReason;
 use crate::inbox::RunInfo;
 use crate::inbox::granted::Held;
@@ -38,14 +38,13 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Sets a run aside that lies in a buffer. False if its publisher keeps to no credit: it has to be stopped.
+    /// Sets a run aside that lies in a buffer. It is copied: what lets it go on may be a CREDIT, which needs a buffer to be
+    /// received. False if its publisher keeps to no credit: it has to be stopped.
     pub(super) fn hold_piece(&mut self, key: Key, info: RunInfo, piece: Piece) -> bool {
-        let Self { conns, partials, io, settings, counters, .. } = self;
+        let Self { conns, partials, io, counters, .. } = self;
         let Some(granted) = conns.at_mut(key).and_then(|conn| conn.inbox.granted.as_mut()) else { return false };
         let mut body = partials.pop().unwrap_or_default();
-        let pool = io.pool_mut();
-        let share = is_shared(piece, settings, pool);
-        body.keep(piece, share, pool);
+        body.keep(piece, io.pool_mut());
         granted.hold(info, body);
         counters.lane_waits += 1;
         true
@@ -55,7 +54,8 @@ impl<I: Io> Shard<I> {
     pub(super) fn hold_partial(&mut self, key: Key, info: RunInfo) -> bool {
         let Some(conn) = self.conns.at_mut(key) else { return false };
         let Some(granted) = &mut conn.inbox.granted else { return false };
-        let Some(body) = conn.inbox.partial.take() else { return false };
+        let Some(mut body) = conn.inbox.partial.take() else { return false };
+        body.collect(self.io.pool_mut());
         granted.hold(info, body);
         self.counters.lane_waits += 1;
         true

@@ -41,8 +41,10 @@ use marks::{ByLane, Marks};
 /// The sending half. Its owner takes what is ready with [`Outgoing::poll_transmit`] whenever the socket is free.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// Everything but messages, and messages that are sent again: goes before what waits on any lane.
+    /// Everything but messages: goes before what waits on any lane.
     words: Transmit,
+    /// Messages of this session that the broker has not received over the last link: go behind the words.
+    again: Transmit,
     lanes: Lanes,
     /// The last word, which goes behind everything.
     farewell: Option<Control>,
@@ -106,6 +108,7 @@ impl Outgoing {
     pub fn new(now: Instant, options: &CoreOptions) -> Self {
         let mut outgoing = Self {
             words: Transmit::default(),
+            again: Transmit::default(),
             lanes: Lanes::default(),
             farewell: None,
             seq_next: [1; LANES_MAX],
@@ -188,12 +191,16 @@ impl Outgoing {
 
     /// Bytes waiting to be taken.
     pub fn waiting_bytes(&self) -> usize {
-        self.words.len() + self.lanes.bytes()
+        self.words.len() + self.again.len() + self.lanes.bytes()
     }
 
     /// Whether something waits, though it may not go yet.
     pub fn is_waiting(&self) -> bool {
-        !self.words.is_empty() || !self.lanes.is_empty() || self.marks.waits() || self.farewell.is_some()
+        !self.words.is_empty()
+            || !self.again.is_empty()
+            || !self.lanes.is_empty()
+            || self.marks.waits()
+            || self.farewell.is_some()
     }
 
     /// The id of a topic, for [`Outgoing::publish`]; it is declared to the broker with its first message.
@@ -317,7 +324,8 @@ impl Outgoing {
     /// there is nothing.
     pub fn poll_transmit(&mut self, out: &mut Transmit) -> bool {
         debug_assert!(out.is_empty(), "what was taken before is sent first");
-        if self.words.is_empty() && !self.lanes.sends_now() && !self.ping_is_due() && !self.farewell_is_due() {
+        let speaks = !self.words.is_empty() || !self.again.is_empty() || self.lanes.sends_now();
+        if !speaks && !self.ping_is_due() && !self.farewell_is_due() {
             return false;
         }
         match &mut self.sent {
@@ -325,6 +333,7 @@ impl Outgoing {
             None => out.clear(),
         }
         std::mem::swap(&mut self.words, out);
+        out.append(&mut self.again);
         self.lanes.take(out);
         while self.ping_is_due()
             && let Some((token, _)) = self.marks.next()

@@ -99,8 +99,12 @@ impl Outgoing {
     fn park(&mut self, unsent: Transmit) {
         // Nothing that was accepted is in doubt yet.
         self.pending.on_link_down(&[0; LANES_MAX]);
-        let topics: BTreeSet<TopicId> =
-            self.lanes.frames().map(|frame| TopicId::from_wire(frame.header.topic)).collect();
+        let topics: BTreeSet<TopicId> = self
+            .again
+            .frames()
+            .chain(self.lanes.frames())
+            .map(|frame| TopicId::from_wire(frame.header.topic))
+            .collect();
         topics.into_iter().for_each(|topic| self.declare(topic));
         self.parked = Some(unsent);
     }
@@ -122,7 +126,7 @@ impl Outgoing {
                 declaration.append_frame(&mut ready.inline);
             }
         }
-        ready.append(&mut again);
+        self.again.append(&mut again);
         // What was never sent on lanes that lose is as good as it was.
         let waiting = self.lanes.take_out();
         let lossy = unsent.untouched().filter(|frame| !sent.keeps(frame.header.lane));
@@ -161,7 +165,8 @@ impl Outgoing {
     fn lose_session(&mut self, unsent: &Transmit) {
         self.sent = None;
         let waiting = self.lanes.take_out();
-        let kept = survivors(unsent.untouched().chain(waiting.frames()), |_| false);
+        let again = std::mem::take(&mut self.again);
+        let kept = survivors(again.frames().chain(unsent.untouched()).chain(waiting.frames()), |_| false);
         let confirmed: BTreeSet<(u8, u32)> = kept
             .iter()
             .filter(|frame| is_to_be_delivered(frame))
@@ -169,9 +174,9 @@ impl Outgoing {
             .collect();
         // What was handed to the link went before what was not, on every lane.
         let handed = |letter: &&Letter| !confirmed.contains(&(letter.options.lane.number(), letter.seq));
-        let again: Vec<Letter> = self.pending.letters().filter(handed).cloned().collect();
-        self.resent += again.len() as u64;
-        self.post_all(&again);
+        let letters: Vec<Letter> = self.pending.letters().filter(handed).cloned().collect();
+        self.resent += letters.len() as u64;
+        self.post_all(&letters);
         put_back(&mut self.lanes, &mut self.topics, &mut self.words, &kept);
         self.lanes.on_put_back(waiting.placed);
         for lane in 0..LANES_MAX {
