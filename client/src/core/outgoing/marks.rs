@@ -50,7 +50,7 @@ impl Marks {
     pub(super) fn on_pong(&mut self, token: u64) -> Option<ByLane> {
         let sent = self.marks.iter().take(self.sent).position(|mark| mark.token == token)?;
         self.sent -= sent + 1;
-        self.marks.drain(..=sent).last().map(|mark| mark.published)
+        self.marks.drain(..=sent).next_back().map(|mark| mark.published)
     }
 
     /// No PONG comes any more.
