@@ -1,5 +1,4 @@
 //! How sessions over UDP begin: through loss, with cookies, and never with a longer answer.
-#![allow(missing_docs)]
 
 mod udp;
 

@@ -1,5 +1,4 @@
 //! Sessions over a network that loses, doubles and reorders: each lane keeps its promise.
-#![allow(missing_docs)]
 
 mod udp;
 

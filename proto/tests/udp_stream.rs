@@ -1,5 +1,4 @@
 //! Two streams of frames with UDP between them: the same frames come out as on TCP, whatever the path does.
-#![allow(missing_docs)]
 #![cfg(feature = "control")]
 
 mod udp;

@@ -1,5 +1,4 @@
 //! UDP as users see it: the same client and command line by the URL alone, over good and bad ways, beside TCP.
-#![allow(missing_docs)]
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,5 +1,4 @@
 //! UDP in the simulator: whole systems with datagrams that are lost, doubled, damaged, cut and reordered by the seed.
-#![allow(missing_docs)]
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

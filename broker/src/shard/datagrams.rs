@@ -24,7 +24,7 @@ use crate::slab::Key;
 /// Sessions of this machine that have not proven their address, and get no cookie nevertheless.
 const UNPROVEN_MAX: usize = 16;
 /// Pause after there was no buffer for a datagram.
-pub(super) const DATAGRAM_PAUSE: Duration = Duration::from_millis(1);
+const DATAGRAM_PAUSE: Duration = Duration::from_millis(1);
 /// Pause of a session that is due and can do nothing.
 const DUE_AGAIN: Duration = Duration::from_micros(500);
 /// Sessions have no socket of their own.

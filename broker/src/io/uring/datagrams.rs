@@ -11,7 +11,6 @@ use io_uring::{opcode, squeue, types};
 use nix::sys::socket::{SockaddrLike as _, SockaddrStorage};
 
 use super::super::token::{self, Tag};
-use super::buffers;
 use crate::pool::{BufId, Piece, Pool};
 
 /// Bytes of what the kernel writes in front of the address.
@@ -58,9 +57,9 @@ impl Datagrams {
         Self { asked, slots: Vec::new(), free: Vec::new() }
     }
 
-    /// Describes a receive that goes on.
-    pub(super) fn receive(&self, descriptor: i32, listener: u16) -> squeue::Entry {
-        let receive = opcode::RecvMsgMulti::new(types::Fd(descriptor), &raw const *self.asked, buffers::GROUP).build();
+    /// Describes a receive that goes on, into buffers of `group`.
+    pub(super) fn receive(&self, descriptor: i32, listener: u16, group: u16) -> squeue::Entry {
+        let receive = opcode::RecvMsgMulti::new(types::Fd(descriptor), &raw const *self.asked, group).build();
         receive.user_data(token::pack_slot(Tag::Datagrams, u32::from(listener)))
     }
 

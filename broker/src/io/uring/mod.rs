@@ -305,7 +305,7 @@ impl Io for UringIo {
     fn receive_datagrams(&mut self, listener: ListenerId) {
         let Some(Some(descriptor)) = self.listeners.get(usize::from(listener.0)) else { return };
         sockets::forbid_fragments(descriptor.as_raw_fd());
-        let entry = self.datagrams.receive(descriptor.as_raw_fd(), listener.0);
+        let entry = self.datagrams.receive(descriptor.as_raw_fd(), listener.0, buffers::GROUP);
         self.push(&entry);
     }
 
