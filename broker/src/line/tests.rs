@@ -45,7 +45,7 @@ impl Pipe {
         for &byte in bytes {
             self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let draw = self.random >> 33;
-            let hurt = self.hurts_one_in > 0 && draw % self.hurts_one_in == 0;
+            let hurt = self.hurts_one_in > 0 && draw.is_multiple_of(self.hurts_one_in);
             let byte = if hurt { byte ^ 1 << (draw >> 20 & 7) } else { byte };
             self.free_at = self.free_at + Duration(10_000_000_000 / u64::from(BAUD));
             self.on_it.push_back((self.free_at, byte));
