@@ -38,7 +38,8 @@ pub struct SubscribeOptions {
     /// Leave out what this connection publishes.
     pub no_echo: bool,
     /// Begin with the last value of every topic, if its publishers asked for that to be kept: then come its changes,
-    /// with none left out in between. After a reconnect that is so once more.
+    /// with none left out in between. After a reconnect that is so once more. A value that is on its way to another
+    /// subscription of the connection may come before it.
     pub retained: bool,
 }
 

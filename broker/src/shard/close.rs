@@ -85,6 +85,8 @@ impl<I: Io> Shard<I> {
         closing.finished_sending = true;
         let (socket, has_socket) = (conn.socket, conn.line.is_none() && conn.datagrams.is_none());
         if has_socket {
+            // However much more it has to say, it is not waited for.
+            self.stop_receiving(key);
             self.io.shutdown(socket);
         }
         self.progress_close(key);

@@ -107,7 +107,7 @@ impl Oracle {
         let all = self.sessions.iter().filter_map(|session| session.lanes.get(&lane)).flatten();
         let published = all.filter(|message| message.topic == topic).count() as u64;
         // Values that are sent once more may be lost once more.
-        let again = self.values_asked(id, topic);
+        let again = self.values_asked(id, topic).count() as u64;
         let verdict = match may_lose(lane) {
             true => self.session(id).losses.report((topic, lane), u64::from(count), published + again),
             false => Err("nothing may be lost on this lane".into()),
@@ -118,14 +118,15 @@ impl Oracle {
         }
     }
 
-    /// How often the values of a topic were asked for on the session's connection.
-    fn values_asked(&self, id: SessionId, topic: usize) -> u64 {
+    /// When the values of a topic were asked for on the session's connection.
+    fn values_asked(&self, id: SessionId, topic: usize) -> impl Iterator<Item = u64> {
         let link_of = |index: usize| self.sessions[index].link.map_or(index, |link| link.0 as usize);
         let link = link_of(id.0 as usize);
-        let there = (0..self.sessions.len()).filter(|&index| link_of(index) == link);
+        let there = (0..self.sessions.len()).filter(move |&index| link_of(index) == link);
         let wanted = there.flat_map(|index| &self.sessions[index].wanted);
-        let asked = |wanted: &&Wanted| wanted.retained.is_some() && naive_match(&wanted.filter, &self.topics[topic]);
-        wanted.filter(asked).count() as u64
+        wanted
+            .filter(move |wanted| naive_match(&wanted.filter, &self.topics[topic]))
+            .filter_map(|wanted| wanted.retained)
     }
 
     /// The session lost its link; what was under way on lanes that may lose is gone, and nobody reports it.

@@ -49,7 +49,11 @@ impl Oracle {
         }
         let asked = session.wanted.iter().filter(|wanted| naive_match(&wanted.filter, &message.topic));
         let asked: Vec<(u64, bool)> = asked.filter_map(|wanted| Some((wanted.retained?, wanted.alone))).collect();
-        let earliest = asked.iter().map(|(asked, _)| *asked).min().ok_or("the session did not ask for values")?;
+        if asked.is_empty() {
+            return Err("the session did not ask for values".into());
+        }
+        // A value on its way to another subscription of the connection is this one's, too.
+        let earliest = self.values_asked(id, value.topic).min().unwrap_or(0);
         if let Some(newer) = self.newer(value, earliest) {
             return Err(format!("{newer} was accepted before the session asked"));
         }
