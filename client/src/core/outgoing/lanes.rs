@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use laneway_proto::lane::credit::CreditSender;
 use laneway_proto::lane::table::LaneTable;
-use laneway_proto::limits::LANES_MAX;
+use laneway_proto::limits::{LANE_CLASSES, LANES_MAX};
 
 use super::marks::ByLane;
 use crate::core::interner::TopicId;
@@ -75,12 +75,12 @@ pub(super) struct Lanes {
     spare: Vec<Transmit>,
     chunk_bytes: usize,
     /// Where each class is in its turns.
-    clocks: [u64; u8::MAX as usize + 1],
+    clocks: [u64; LANE_CLASSES],
 }
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self { queues: Box::default(), spare: Vec::new(), chunk_bytes: CHUNK_BYTES, clocks: [0; u8::MAX as usize + 1] }
+        Self { queues: Box::default(), spare: Vec::new(), chunk_bytes: CHUNK_BYTES, clocks: [0; LANE_CLASSES] }
     }
 }
 
