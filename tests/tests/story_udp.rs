@@ -93,7 +93,10 @@ fn damaged_datagrams_do_not_hurt_the_broker() {
         system.invite_over_udp(|_| {}, subscribes());
         let over_stream = system.invite(|_| {}, subscribes());
         system.invite(|_| {}, publishes(50, Lane::COMMAND, 100));
-        let _ = system.advance(Duration::from_millis(30_000));
+        // A client that heard nonsense blames the broker, which ends each advance.
+        for _ in 0..3_000 {
+            let _ = system.advance(Duration::from_millis(10));
+        }
         assert_eq!(numbers(&over_stream), (0..50).collect::<Vec<_>>(), "seed {seed}: streams go on");
     }
 }

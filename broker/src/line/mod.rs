@@ -377,6 +377,8 @@ impl Source for Hands<'_, '_> {
             }
             self.desk.take_pulled(self.pulled, None);
         };
+        // Of a large batch, too, each message that goes is one that has left.
+        self.from.outbox.block_anew(lane, self.now);
         *self.handles = self.handles.wrapping_add(1);
         self.under_way.insert(*self.handles, message);
         Some(Handle(*self.handles))

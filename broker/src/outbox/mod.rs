@@ -437,8 +437,7 @@ impl Outbox {
         if let Some(of) = lane {
             let one_frame = 1;
             if self.take_from(now, lane, one_frame, pool, drops) > 0 {
-                // A link that is slower than its publishers is not one that stands still.
-                self.queues.iter_mut().filter(|queue| queue.lane() == of).for_each(|queue| queue.block_anew(now));
+                self.block_anew(of, now);
             }
         }
         if !self.last.is_empty() && self.queues.iter().all(LaneQueue::is_empty) {
@@ -563,6 +562,11 @@ impl Outbox {
     pub fn block(&mut self, service: &Service, blocked: Blocked, now: Instant) -> bool {
         let place = self.queues.iter().position(|queue| queue.serves(service));
         place.is_some_and(|place| self.queues[place].block(blocked, now))
+    }
+
+    /// Something of a lane has left, however little: a link that is slower than its publishers is not one that stands still.
+    pub fn block_anew(&mut self, lane: u8, now: Instant) {
+        self.queues.iter_mut().filter(|queue| queue.lane() == lane).for_each(|queue| queue.block_anew(now));
     }
 
     /// Since when publishers have been stopped because of this outbox.

@@ -284,6 +284,9 @@ impl Stream {
                 match control_of(frame) {
                     Some(Body::Welcome(welcome)) => {
                         let setup = Setup { datagram_bytes: bytes, ..self.setup(peer, peer_epoch) };
+                        if let Some(limits) = welcome.limits.as_ref().filter(|limits| !limits.lane_credit.is_empty()) {
+                            self.inward.give_first(&limits.lane_credit);
+                        }
                         self.open(now, setup, &welcome);
                         self.phase = Phase::Open { answer };
                     }
