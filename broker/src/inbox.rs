@@ -151,14 +151,9 @@ impl Partial {
     }
 
     /// Copies a part behind what is collected.
-    fn append(&mut self, part: Piece, pool: &mut Pool) {
+    pub fn append(&mut self, part: Piece, pool: &mut Pool) {
         pool.on_copied(part.len as usize);
         self.head.extend_from_slice(pool.piece(part));
-    }
-
-    /// Copies a whole run.
-    pub fn keep(&mut self, piece: Piece, pool: &mut Pool) {
-        self.append(piece, pool);
     }
 
     /// Copies what is held, so that the whole frame lies in `head`.

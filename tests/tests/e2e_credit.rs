@@ -35,6 +35,14 @@ fn expect(subscription: &mut Subscription, number: u64, bytes: usize) {
     assert!(got.payload == numbered(number, bytes), "message {number} of {} was changed", got.topic);
 }
 
+/// Every command arrives, one by one.
+fn command(commander: &Client, commands: &mut Subscription) {
+    for number in 0..COMMANDS {
+        commander.publish("robot/arm", numbered(number, 64)).expect("published");
+        expect(commands, number, 64);
+    }
+}
+
 fn check_that_one_lane_stops_alone(place: &Place) {
     let subscriber = connect(place);
     let mut bulk = subscriber.subscribe(BULK).expect("subscribed");
@@ -45,11 +53,7 @@ fn check_that_one_lane_stops_alone(place: &Place) {
         source.publish_batch_with(BULK, messages, Lane::BULK.into()).expect("published");
         source.flush().expect("accepted");
     });
-    let commander = connect(place);
-    for number in 0..COMMANDS {
-        commander.publish("robot/arm", numbered(number, 64)).expect("published");
-        expect(&mut commands, number, 64);
-    }
+    command(&connect(place), &mut commands);
     assert!(!flood.is_finished(), "24 MB wait for a subscriber who takes none of it");
     for number in 0..BULK_MESSAGES {
         expect(&mut bulk, number, BULK_BYTES);
@@ -70,10 +74,7 @@ fn check_that_a_stopped_lane_of_a_publisher_stops_alone(place: &Place) {
         let messages = (0..BULK_MESSAGES).map(|number| numbered(number, BULK_BYTES));
         flooder.publish_batch_with(BULK, messages, Lane::BULK.into()).expect("published");
     });
-    for number in 0..COMMANDS {
-        source.publish("robot/arm", numbered(number, 64)).expect("published");
-        expect(&mut commands, number, 64);
-    }
+    command(&source, &mut commands);
     assert!(!flood.is_finished(), "24 MB wait for a subscriber who takes none of it");
     for number in 0..BULK_MESSAGES {
         expect(&mut bulk, number, BULK_BYTES);

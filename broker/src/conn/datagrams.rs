@@ -10,6 +10,8 @@ use laneway_proto::time::Instant;
 pub struct DatagramLink {
     /// Frames on their way both ways.
     pub stream: Stream,
+    /// Where its first datagram came from.
+    pub from: SocketAddr,
     /// Where its peer was heard last.
     pub to: SocketAddr,
     /// In the list of those that have something to take or to send.
@@ -17,9 +19,9 @@ pub struct DatagramLink {
 }
 
 impl DatagramLink {
-    /// A session whose peer is at `to`.
-    pub const fn new(stream: Stream, to: SocketAddr) -> Self {
-        Self { stream, to, listed: false }
+    /// A session whose peer is at `from`.
+    pub const fn new(stream: Stream, from: SocketAddr) -> Self {
+        Self { stream, from, to: from, listed: false }
     }
 
     /// When it wants to be looked at.

@@ -229,6 +229,15 @@ impl Conn {
         Some(self.inbox.granted.get_or_insert_with(|| Box::new(Granted::new(window_bytes))))
     }
 
+    /// So many bytes of it have arrived.
+    pub fn on_heard(&mut self, now: Instant, bytes: u64) {
+        self.bytes_in += bytes;
+        self.heard = now;
+        if let Some(about) = &mut self.about {
+            about.asked = false;
+        }
+    }
+
     /// Whether something of it has arrived and waits for its way.
     pub fn is_holding(&self) -> bool {
         self.inbox.granted.as_ref().is_some_and(|granted| granted.is_holding())

@@ -16,7 +16,7 @@ use crate::pool::Pool;
 /// Unanswered PINGs behind what waits; one more ends the session.
 const PINGS_MAX: usize = 4_096;
 
-/// A run that waits: checked, renamed, and in memory or buffers of its own.
+/// A run that waits: checked, renamed, and in memory of its own.
 #[derive(Debug)]
 pub struct Held {
     /// What it is.

@@ -35,6 +35,11 @@ pub const SEND_PIECES_MAX: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Socket(pub i32);
 
+impl Socket {
+    /// Of a connection that has none of its own.
+    pub const NONE: Self = Self(-1);
+}
+
 /// A listening socket, or one for datagrams, named by its place in the shard's list of listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct ListenerId(pub u16);

@@ -334,14 +334,7 @@ impl Outbox {
         while let Some((topic, service, frame)) = self.rates.as_mut().and_then(|rates| rates.poll(now)) {
             let Some(place) = self.queues.iter().position(|queue| queue.serves(&service)) else { continue };
             let one = Frames { topic, head: &frame, pieces: &[], whole: &frame, share: false, count: 1, mark: None };
-            let losses = &mut self.losses;
-            self.queues[place].push(now, &service, &one, pool, &mut |topic, reason, messages| {
-                drops[usize::from(service.lane)][reason.index()] += u64::from(messages);
-                losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
-            });
-            if let Some(scheduler) = &mut self.scheduler {
-                scheduler.set_ready(service.lane, true);
-            }
+            self.push_in(place, now, &service, &one, pool, drops);
         }
     }
 
@@ -357,20 +350,32 @@ impl Outbox {
         let bounded = Service { bytes_max: self.bound_of(service), ..*service };
         let service = &bounded;
         let place = self.place(service, lanes);
-        let queue = &mut self.queues[place];
+        if frames.mark.is_none() {
+            return self.push_in(place, now, service, frames, pool, drops);
+        }
+        // Only a session that counts, on a lane that keeps what it has, can be a receiver.
+        let counts = self.wire.counted().is_some() && lanes.reliable() & 1 << service.lane != 0;
+        let frames = Frames { mark: frames.mark.filter(|_| counts), ..*frames };
+        self.push_in(place, now, service, &frames, pool, drops)
+    }
+
+    /// Queues frames in the queue at `place`.
+    #[inline]
+    fn push_in(
+        &mut self,
+        place: usize,
+        now: Instant,
+        service: &Service,
+        frames: &Frames<'_>,
+        pool: &mut Pool,
+        drops: &mut Drops,
+    ) -> bool {
         let losses = &mut self.losses;
-        let mut lose = |topic, reason: LossReason, messages| {
-            drops[usize::from(service.lane)][reason.index()] += u64::from(messages);
-            losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
-        };
-        let overflow = if frames.mark.is_none() {
-            queue.push(now, service, frames, pool, &mut lose)
-        } else {
-            // Only a session that counts, on a lane that keeps what it has, can be a receiver.
-            let counts = self.wire.counted().is_some() && lanes.reliable() & 1 << service.lane != 0;
-            let frames = Frames { mark: frames.mark.filter(|_| counts), ..*frames };
-            queue.push(now, service, &frames, pool, &mut lose)
-        };
+        let overflow =
+            self.queues[place].push(now, service, frames, pool, &mut |topic, reason: LossReason, messages| {
+                drops[usize::from(service.lane)][reason.index()] += u64::from(messages);
+                losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
+            });
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.set_ready(service.lane, true);
         }

@@ -4,7 +4,7 @@
 //! passes unless the clock is more than a burst ahead. A queue that conflates keeps the newest message that did not pass
 //! until its time has come, so the last value always arrives; any other loses it, and says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use laneway_proto::frame::extensions::Src;
 use laneway_proto::lane::policy::Policy;
@@ -41,18 +41,26 @@ struct Newest {
 struct Rate {
     /// The virtual clock.
     clock: Instant,
-    interval: Duration,
     /// The large message under way, and whether it passes.
     under_way: Option<(Src, bool)>,
     newest: Option<Newest>,
 }
 
+/// A topic and a lane.
+type Name = (u32, u8);
+
 /// The rates of one subscriber.
+///
+/// Invariant: `kept` names exactly the topics with a frame that is kept, each with its clock.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    topics: HashMap<(u32, u8), Rate>,
-    /// When the first frame that is kept may go, or earlier.
-    due: Option<Instant>,
+    topics: HashMap<Name, Rate>,
+    kept: BTreeSet<(Instant, Name)>,
+}
+
+/// What a message takes of the clock.
+fn interval(service: &Service) -> Duration {
+    Duration(SECOND_NS / u64::from(service.rate_hz.max(1)))
 }
 
 impl Rates {
@@ -65,59 +73,55 @@ impl Rates {
         frame: &[u8],
         shape: &Shape,
     ) -> Verdict {
-        let Self { topics, due } = self;
+        let Self { topics, kept } = self;
         let known = topics.len() < TOPICS_MAX || topics.contains_key(&(topic, service.lane));
-        let rate = topics.entry((if known { topic } else { 0 }, service.lane)).or_default();
-        rate.interval = Duration(SECOND_NS / u64::from(service.rate_hz.max(1)));
+        let name = (if known { topic } else { 0 }, service.lane);
+        let rate = topics.entry(name).or_default();
+        let interval = interval(service);
         if let (Some(fragment), Some((src, passes))) = (shape.fragment, rate.under_way)
             && fragment.index > 0
         {
             return if src == fragment.src && passes { Verdict::Pass(0) } else { Verdict::Drop };
         }
         let burst = u64::from((service.rate_hz / BURSTS_PER_SECOND).max(1)) - 1;
-        let passes = rate.clock.0 <= now.0 + burst * rate.interval.0;
+        let passes = rate.clock.0 <= now.0 + burst * interval.0;
         if let Some(fragment) = shape.fragment {
             rate.under_way = (!fragment.last).then_some((fragment.src, passes));
         }
         if passes {
-            rate.clock = Instant(rate.clock.0.max(now.0) + rate.interval.0 * u64::from(shape.messages));
-            return Verdict::Pass(rate.newest.take().map_or(0, |newest| newest.messages));
+            let replaced = rate.newest.take();
+            if replaced.is_some() {
+                kept.remove(&(rate.clock, name));
+            }
+            rate.clock = Instant(rate.clock.0.max(now.0) + interval.0 * u64::from(shape.messages));
+            return Verdict::Pass(replaced.map_or(0, |newest| newest.messages));
         }
         if service.policy != Policy::Conflate || shape.fragment.is_some() || !known {
             return Verdict::Drop;
         }
-        let at = rate.clock;
+        kept.insert((rate.clock, name));
         let mut memory = rate.newest.take();
         let replaced = memory.as_ref().map_or(0, |newest| newest.messages);
         let mut bytes = memory.as_mut().map(|newest| std::mem::take(&mut newest.frame)).unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(frame);
         rate.newest = Some(Newest { frame: bytes, messages: shape.messages, service: *service });
-        *due = Some(due.map_or(at, |due| due.min(at)));
         Verdict::Kept(replaced)
     }
 
     /// When [`Self::poll`] is to be called.
-    pub(super) const fn due(&self) -> Option<Instant> {
-        self.due
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.kept.first().map(|(at, _)| *at)
     }
 
     /// A kept frame whose time has come: its topic, how it is served, and its bytes.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(u32, Service, Vec<u8>)> {
-        if self.due.is_none_or(|due| due > now) {
-            return None;
-        }
-        let ready =
-            self.topics.iter().find(|(_, rate)| rate.newest.is_some() && rate.clock <= now).map(|(key, _)| *key);
-        let Some(key) = ready else {
-            let waiting = self.topics.values().filter(|rate| rate.newest.is_some()).map(|rate| rate.clock);
-            self.due = waiting.min();
-            return None;
-        };
-        let rate = self.topics.get_mut(&key)?;
+        let &(_, name) = self.kept.first().filter(|(at, _)| *at <= now)?;
+        self.kept.pop_first();
+        let rate = self.topics.get_mut(&name)?;
         let Newest { frame, messages, service } = rate.newest.take()?;
-        rate.clock = Instant(now.0 + rate.interval.0 * u64::from(messages));
-        Some((key.0, service, frame))
+        rate.clock = Instant(now.0 + interval(&service).0 * u64::from(messages));
+        Some((name.0, service, frame))
     }
 }
 

@@ -13,7 +13,7 @@ use laneway_proto::error::CloseCode;
 use laneway_proto::session::Session;
 use laneway_proto::time::{Duration, Instant};
 
-use super::Shard;
+use super::{Shard, put_unread};
 use crate::conn::datagrams::DatagramLink;
 use crate::conn::{Conn, Receiving};
 use crate::counters::CloseReason;
@@ -27,8 +27,6 @@ const UNPROVEN_MAX: usize = 16;
 const DATAGRAM_PAUSE: Duration = Duration::from_millis(1);
 /// Pause of a session that is due and can do nothing.
 const DUE_AGAIN: Duration = Duration::from_micros(500);
-/// Sessions have no socket of their own.
-const NO_SOCKET: Socket = Socket(-1);
 
 /// A client's attempt, as long as its session lives: its address, its own session and its epoch.
 type Client = (SocketAddr, u32, u16);
@@ -190,7 +188,7 @@ impl<I: Io> Shard<I> {
             // Datagrams are received for all of them together.
             receiving: Receiving::Many,
             datagrams: Some(Box::new(DatagramLink::new(stream, from))),
-            ..Conn::new(NO_SOCKET, address, listener, session, now)
+            ..Conn::new(Socket::NONE, address, listener, session, now)
         });
         self.datagrams.by_session.insert(number, key);
         self.datagrams.by_client.insert(client, key);
@@ -200,8 +198,9 @@ impl<I: Io> Shard<I> {
 
     /// The session of a connection is over.
     pub(super) fn forget_link(&mut self, link: &DatagramLink) {
-        let key = self.datagrams.by_session.remove(&link.stream.own());
-        self.datagrams.by_client.retain(|_, other| Some(*other) != key);
+        let (own, epoch) = link.stream.client();
+        self.datagrams.by_session.remove(&link.stream.own());
+        self.datagrams.by_client.remove(&(link.from, own, epoch));
     }
 
     pub(super) fn list_link(&mut self, key: Key) {
@@ -222,29 +221,18 @@ impl<I: Io> Shard<I> {
 
     fn hear_link(&mut self, key: Key) {
         let Some(conn) = self.conns.at_mut(key) else { return };
-        let Some(link) = conn.datagrams.as_deref_mut() else { return };
+        let Some(link) = conn.datagrams.as_deref() else { return };
         let arrived = link.stream.up().len();
         if arrived > 0 {
-            conn.bytes_in += arrived as u64;
-            conn.heard = self.io.now();
-            if let Some(about) = &mut conn.about {
-                about.asked = false;
-            }
+            conn.on_heard(self.io.now(), arrived as u64);
             self.counters.bytes_in += arrived as u64;
             let deaf = conn.is_deaf();
             let Some(link) = conn.datagrams.as_deref_mut() else { return };
             if !deaf {
-                let pool = self.io.pool_mut();
-                for part in link.stream.up().chunks(pool.shape().egress_buffer_bytes as usize) {
-                    let buf = pool.take_egress();
-                    pool.bytes_mut(buf)[..part.len()].copy_from_slice(part);
-                    conn.inbox.push(Piece { buf, start: 0, len: part.len() as u32 });
-                }
+                put_unread(&mut conn.inbox, link.stream.up(), self.io.pool_mut());
             }
             link.stream.take_up(arrived);
-            if !conn.is_stopped() && !conn.in_line && (self.drain.is_none() || conn.outbox.hears_credit()) {
-                self.ingest(key, u32::MAX);
-            }
+            self.ingest_if_free(key);
         }
         self.after_link(key);
     }
@@ -282,14 +270,15 @@ impl<I: Io> Shard<I> {
             if !link.stream.has_room() {
                 break;
             }
-            conn.outbox.hold(link.stream.full_lanes());
-            let pool = self.io.pool_mut();
-            let count = conn.outbox.start_send(now, &mut pieces, pool, &mut self.counters.dropped);
-            self.counters.credit_waits += u64::from(conn.outbox.take_credit_waits());
-            self.counters.count_waits += u64::from(conn.outbox.take_count_waits());
+            let full = link.stream.full_lanes();
+            conn.outbox.hold(full);
+            let count = self.start_send(key, &mut pieces);
             if count == 0 {
                 break;
             }
+            let Some(conn) = self.conns.at_mut(key) else { return };
+            let Some(link) = conn.datagrams.as_deref_mut() else { return };
+            let pool = self.io.pool_mut();
             let mut bytes = 0;
             for &piece in &pieces[..count] {
                 link.stream.offer(now, pool.piece(piece));
@@ -300,22 +289,10 @@ impl<I: Io> Shard<I> {
             conn.bytes_out += u64::from(bytes);
             conn.outbox.on_sent(bytes, pool);
         }
-        let Some(conn) = self.conns.at_mut(key) else { return };
-        let replays = conn.replay.is_some();
-        let closing = conn.closing.is_some();
-        if conn.outbox.poll_timeout().is_some() {
+        if self.conns.at(key).is_some_and(|conn| conn.outbox.poll_timeout().is_some()) {
             self.arm_timer(key);
         }
-        if let Some(conn) = self.conns.at_mut(key) {
-            conn.outbox.take_unblocked(false, &mut self.unblocked);
-        }
-        self.unblock();
-        if replays {
-            self.line_up_replay(key);
-        }
-        if closing {
-            self.progress_close(key);
-        }
+        self.go_on_after_sending(key);
     }
 
     /// Sends what sessions have to say.

@@ -51,9 +51,8 @@ impl<I: Io> Shard<I> {
             return;
         }
         let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];
-        let count = conn.outbox.start_send(now, &mut pieces, self.io.pool_mut(), &mut self.counters.dropped);
-        self.counters.credit_waits += u64::from(conn.outbox.take_credit_waits());
-        self.counters.count_waits += u64::from(conn.outbox.take_count_waits());
+        let count = self.start_send(key, &mut pieces);
+        let Some(conn) = self.conns.at_mut(key) else { return };
         if count > 0 {
             self.counters.sends += 1;
             self.io.send(key, conn.socket, &pieces[..count]);
@@ -98,15 +97,30 @@ impl<I: Io> Shard<I> {
         }
         let counts = conn.lasting.as_ref().is_some_and(|lasting| lasting.tally.poll_timeout().is_some());
         let more = !conn.outbox.is_empty() || conn.outbox.poll_timeout().is_some();
-        let replays = conn.replay.is_some();
-        conn.outbox.take_unblocked(false, &mut self.unblocked);
-        let closing = conn.closing.is_some();
         if more {
             self.mark_dirty(key);
         }
         if counts {
             self.list_counts(key);
         }
+        self.go_on_after_sending(key);
+    }
+
+    /// Gives frames their place on the link; returns how many pieces are to be sent.
+    pub(super) fn start_send(&mut self, key: Key, pieces: &mut [Piece; SEND_PIECES_MAX]) -> usize {
+        let now = self.now();
+        let Some(conn) = self.conns.at_mut(key) else { return 0 };
+        let count = conn.outbox.start_send(now, pieces, self.io.pool_mut(), &mut self.counters.dropped);
+        self.counters.credit_waits += u64::from(conn.outbox.take_credit_waits());
+        self.counters.count_waits += u64::from(conn.outbox.take_count_waits());
+        count
+    }
+
+    /// Something has left for a peer: whoever waited for room goes on, and so does a connection that is on its way out.
+    pub(super) fn go_on_after_sending(&mut self, key: Key) {
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        let (replays, closing) = (conn.replay.is_some(), conn.closing.is_some());
+        conn.outbox.take_unblocked(false, &mut self.unblocked);
         self.unblock();
         if replays {
             self.line_up_replay(key);

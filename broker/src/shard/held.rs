@@ -44,7 +44,7 @@ impl<I: Io> Shard<I> {
         let Self { conns, partials, io, counters, .. } = self;
         let Some(granted) = conns.at_mut(key).and_then(|conn| conn.inbox.granted.as_mut()) else { return false };
         let mut body = partials.pop().unwrap_or_default();
-        body.keep(piece, io.pool_mut());
+        body.append(piece, io.pool_mut());
         granted.hold(info, body);
         counters.lane_waits += 1;
         true
@@ -92,9 +92,7 @@ impl<I: Io> Shard<I> {
             }
             bytes += info.bytes;
             self.recycle(held.body);
-            self.note_accepted(key, &info);
-            self.note_received(key, info.lane, info.frames, info.bytes);
-            self.note_passed(key, info.lane, info.bytes);
+            self.note_routed(key, &info);
         }
         true
     }

@@ -7,7 +7,7 @@ use laneway_proto::serial::link::{Counters, Ended};
 use laneway_proto::session::Session;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{LISTENER_SLOT_FIRST, Shard};
+use super::{LISTENER_SLOT_FIRST, Shard, put_unread};
 use crate::config::Settings;
 use crate::config::url::Place;
 use crate::conn::Conn;
@@ -15,6 +15,7 @@ use crate::counters::CloseReason;
 use crate::io::{Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket};
 use crate::line::{Count, From, Happened, Line, LineSetup, Numbers, dropping_bytes_max};
 use crate::outbox::Outbox;
+use crate::outbox::tail::Tail;
 use crate::pool::{BufId, Piece};
 use crate::slab::{GENERATIONS_MAX, Key};
 use crate::tty::TtyOptions;
@@ -35,8 +36,6 @@ const NO_ROOM_MAX: Duration = Duration::from_millis(64);
 const FAREWELL: Duration = Duration::from_millis(100);
 /// A connection of nobody's: it was not accepted.
 const NO_LISTENER: ListenerId = ListenerId(u16::MAX);
-/// Of a connection on a line.
-const NO_SOCKET: Socket = Socket(-1);
 
 /// One serial port.
 #[derive(Debug)]
@@ -296,11 +295,16 @@ impl<I: Io> Shard<I> {
             return;
         }
         // Its device is gone.
+        self.drop_waiting(key);
+        self.progress_close(key);
+    }
+
+    /// Drops what waits for a device, and lets those go on who were stopped because of it.
+    fn drop_waiting(&mut self, key: Key) {
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.outbox.clear(self.io.pool_mut());
         conn.outbox.take_unblocked(true, &mut self.unblocked);
         self.unblock();
-        self.progress_close(key);
     }
 
     /// Everything that is due on a port: timers, frames that the line can take, and when to come back.
@@ -443,7 +447,7 @@ impl<I: Io> Shard<I> {
         let line = Some(place as u16);
         let bytes_max = dropping_bytes_max(self.ports[place].tty.baud);
         let key = self.conns.insert_with(|_| {
-            let mut conn = Conn { line, ..Conn::new(NO_SOCKET, address, NO_LISTENER, session, now) };
+            let mut conn = Conn { line, ..Conn::new(Socket::NONE, address, NO_LISTENER, session, now) };
             conn.outbox.bound_dropping(bytes_max);
             conn
         });
@@ -458,9 +462,7 @@ impl<I: Io> Shard<I> {
         let Some(key) = self.ports[place].conn.take() else { return };
         let Some(conn) = self.conns.at_mut(key) else { return };
         conn.ended = Some(reason);
-        conn.outbox.clear(self.io.pool_mut());
-        conn.outbox.take_unblocked(true, &mut self.unblocked);
-        self.unblock();
+        self.drop_waiting(key);
         self.receive_again(key);
     }
 
@@ -490,18 +492,9 @@ impl<I: Io> Shard<I> {
         if conn.is_deaf() {
             return;
         }
-        conn.heard = now;
-        conn.bytes_in += said.len() as u64;
-        let pool = self.io.pool_mut();
-        let part_bytes = pool.shape().egress_buffer_bytes as usize;
-        for part in said.chunks(part_bytes) {
-            let buf = pool.take_egress();
-            pool.bytes_mut(buf)[..part.len()].copy_from_slice(part);
-            conn.inbox.push(Piece { buf, start: 0, len: part.len() as u32 });
-        }
-        if !conn.is_stopped() && !conn.in_line && self.drain.is_none() {
-            self.ingest(key, u32::MAX);
-        }
+        conn.on_heard(now, said.len() as u64);
+        put_unread(&mut conn.inbox, said, self.io.pool_mut());
+        self.ingest_if_free(key);
     }
 
     /// The port does not work any more, or is no longer needed: it is closed once nothing is in flight on it.
@@ -546,13 +539,9 @@ impl<I: Io> Shard<I> {
 /// Gives the port a copy of `bytes`.
 fn send_copy<I: Io>(io: &mut I, key: Key, socket: Socket, bytes: &[u8]) {
     let mut pieces = Vec::new();
-    let part_bytes = io.pool().shape().egress_buffer_bytes as usize;
-    for part in bytes.chunks(part_bytes) {
-        let pool = io.pool_mut();
-        let buf = pool.take_egress();
-        pool.bytes_mut(buf)[..part.len()].copy_from_slice(part);
-        pieces.push(Piece { buf, start: 0, len: part.len() as u32 });
-    }
+    let mut tail = Tail::default();
+    tail.append(bytes, io.pool_mut(), &mut |piece, _| pieces.push(piece));
+    tail.close(io.pool_mut());
     io.send(key, socket, &pieces);
     // The door holds its own references until the port has taken them.
     pieces.iter().for_each(|piece| io.pool_mut().release(piece.buf));

@@ -61,6 +61,7 @@ use self::lines::{Port, port_of};
 use self::nodes::Nodes;
 use self::presence::{Numbers, OwnQueue, watch_deadline};
 use self::residency::Residency;
+use self::resume::put_unread;
 use self::stats::Gathering;
 
 /// Room in the lists of connections that a turn works off, so that they seldom grow.

@@ -41,11 +41,7 @@ impl<I: Io> Shard<I> {
             self.counters.completions_stale += u64::from(!self.on_port_received(key, buf, len));
             return;
         };
-        conn.bytes_in += u64::from(len);
-        conn.heard = self.io.now();
-        if let Some(about) = &mut conn.about {
-            about.asked = false;
-        }
+        conn.on_heard(self.io.now(), u64::from(len));
         self.counters.bytes_in += u64::from(len);
         if conn.is_deaf() {
             self.io.pool_mut().release(buf);
@@ -53,12 +49,18 @@ impl<I: Io> Shard<I> {
         }
         conn.inbox.push(Piece { buf, start: 0, len });
         let takes_more = conn.receiving == Receiving::Many;
-        // What arrives during a shutdown is not accepted any more: other shards may be past it.
-        if !conn.is_stopped() && !conn.in_line && (self.drain.is_none() || conn.outbox.hears_credit()) {
-            self.ingest(key, u32::MAX);
-        }
+        self.ingest_if_free(key);
         if takes_more && self.short_until.is_some() {
             self.stop_receiving(key);
+        }
+    }
+
+    /// Works through what has arrived, unless it has to wait. What arrives during a shutdown is not accepted any more: other
+    /// shards may be past it.
+    pub(super) fn ingest_if_free(&mut self, key: Key) {
+        let Some(conn) = self.conns.at(key) else { return };
+        if !conn.is_stopped() && !conn.in_line && (self.drain.is_none() || conn.outbox.hears_credit()) {
+            self.ingest(key, u32::MAX);
         }
     }
 
@@ -255,14 +257,7 @@ impl<I: Io> Shard<I> {
         match flow {
             Flow::Passed => {
                 conn.inbox.stalled = None;
-                let lasts = conn.lasting.is_some();
-                if conn.confirms.is_some() {
-                    self.note_accepted(key, &info);
-                }
-                if lasts {
-                    self.note_received(key, info.lane, info.frames, info.bytes);
-                }
-                self.note_passed(key, info.lane, info.bytes);
+                self.note_routed(key, &info);
                 Progress::Taken(info.bytes)
             }
             Flow::Stopped if conn.inbox.granted.is_some() => {
@@ -358,11 +353,24 @@ impl<I: Io> Shard<I> {
         }
         if flow == Flow::Passed {
             self.recycle_partial(key);
-            self.note_accepted(key, &info);
-            self.note_received(key, info.lane, info.frames, info.bytes);
-            self.note_passed(key, info.lane, info.bytes);
+            self.note_routed(key, &info);
         }
         flow
+    }
+
+    /// A run of a publisher has been routed: its publisher is told what it wants to know, and gets its credit back.
+    pub(super) fn note_routed(&mut self, key: Key, info: &RunInfo) {
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        if let Some(granted) = &mut conn.inbox.granted {
+            granted.on_passed(info.lane, info.bytes);
+        }
+        let (confirms, lasts) = (conn.confirms.is_some(), conn.lasting.is_some());
+        if confirms {
+            self.note_accepted(key, info);
+        }
+        if lasts {
+            self.note_received(key, info.lane, info.frames, info.bytes);
+        }
     }
 
     fn recycle_partial(&mut self, key: Key) {

@@ -20,6 +20,7 @@ use super::{Shard, note_link_over};
 use crate::conn::lasting::{Lasting, LinkState};
 use crate::conn::{Conn, Receiving};
 use crate::counters::CloseReason;
+use crate::inbox::Inbox;
 use crate::io::Io;
 use crate::mesh::{Arrival, Envelope, Handover};
 use crate::outbox::tail::Tail;
@@ -312,7 +313,7 @@ impl<I: Io> Shard<I> {
         let again = agreed.and_then(|()| conn.outbox.on_resume(&totals, pool));
         let first = hello.limits.as_ref().map_or(&[][..], |limits| &limits.lane_credit);
         conn.outbox.renew_credit(first, reliable);
-        put_unread(conn, &unread, pool);
+        put_unread(&mut conn.inbox, &unread, pool);
         if let Some(confirms) = &mut conn.confirms {
             confirms.tell_again();
         }
@@ -383,7 +384,7 @@ impl<I: Io> Shard<I> {
         let session = open_session(now, self.settings.limits.patience());
         let key = self.conns.insert_with(|_| Conn::new(socket, address, listener, session, now));
         if let Some(conn) = self.conns.at_mut(key) {
-            put_unread(conn, &unread, self.io.pool_mut());
+            put_unread(&mut conn.inbox, &unread, self.io.pool_mut());
         }
         self.line_up(key);
         self.arm_timer(key);
@@ -410,8 +411,8 @@ fn open_session(now: laneway_proto::time::Instant, patience: laneway_proto::sess
 }
 
 /// Puts what arrived elsewhere in front of what will arrive.
-fn put_unread(conn: &mut Conn, unread: &[u8], pool: &mut Pool) {
+pub(super) fn put_unread(inbox: &mut Inbox, unread: &[u8], pool: &mut Pool) {
     let mut tail = Tail::default();
-    tail.append(unread, pool, &mut |piece, _| conn.inbox.push(piece));
+    tail.append(unread, pool, &mut |piece, _| inbox.push(piece));
     tail.close(pool);
 }

@@ -93,9 +93,7 @@ struct Shape {
 impl Shape {
     /// A frame takes a quarter of a lane's credit at most, so that the broker can take one while the next is on its way.
     fn of(terms: &Terms) -> Self {
-        let least = terms.lane_credit.iter().flat_map(|totals| &totals[1..]).copied().min();
-        let frame_bytes_max =
-            least.map_or(u64::MAX, |least| least / 4).clamp(FRAME_BYTES_USABLE.into(), terms.frame_bytes_max.into());
+        let frame_bytes_max = (terms.credit_least() / 4).clamp(FRAME_BYTES_USABLE.into(), terms.frame_bytes_max.into());
         Self {
             frame_bytes_max: frame_bytes_max as usize,
             fragment_bytes: terms.fragment_bytes.min(fragment_bytes_max(frame_bytes_max as u32)),

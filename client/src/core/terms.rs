@@ -90,8 +90,8 @@ impl Terms {
     }
 
     /// The smallest credit of a lane.
-    fn credit_least(&self) -> u64 {
-        self.lane_credit.iter().flat_map(|totals| &totals[1..]).copied().min().unwrap_or(u64::MAX)
+    pub(super) fn credit_least(&self) -> u64 {
+        credit_least(self.lane_credit.as_ref())
     }
 
     /// Whether frames that were built under `before` are allowed under these terms, too.
@@ -102,6 +102,11 @@ impl Terms {
             && self.confirms >= before.confirms
             && self.credit_least() >= before.credit_least()
     }
+}
+
+/// The smallest credit of a lane; without credit there is no bound.
+pub(super) fn credit_least(totals: Option<&[u64; LANES_MAX]>) -> u64 {
+    totals.into_iter().flat_map(|totals| &totals[1..]).copied().min().unwrap_or(u64::MAX)
 }
 
 /// The first totals by lane, the protocol's default where nothing was said.

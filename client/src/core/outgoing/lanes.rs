@@ -12,6 +12,7 @@ use laneway_proto::limits::{LANE_CLASSES, LANES_MAX};
 
 use super::marks::ByLane;
 use crate::core::interner::TopicId;
+use crate::core::terms::credit_least;
 use crate::core::transmit::{Transmit, Untouched};
 
 /// Bytes from which a chunk takes no further frame, unless credit is small; so many are handed to the link at a time, the
@@ -108,8 +109,7 @@ impl Lanes {
     /// The broker gives so much credit on each lane; `None`: it knows no credit. Lanes of the set `kept` go on with what
     /// they have.
     pub(super) fn set_credit(&mut self, totals: Option<&ByLane>, kept: u16) {
-        let least = totals.map_or(u64::MAX, |totals| totals[1..].iter().copied().min().unwrap_or(0));
-        self.chunk_bytes = CHUNK_BYTES.min(usize::try_from(least / 4).unwrap_or(usize::MAX));
+        self.chunk_bytes = CHUNK_BYTES.min(usize::try_from(credit_least(totals) / 4).unwrap_or(usize::MAX));
         for (lane, queue) in self.queues.iter_mut().enumerate() {
             let goes_on = kept & 1 << lane != 0 && queue.credit.is_some();
             if !(goes_on && totals.is_some()) {
