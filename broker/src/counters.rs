@@ -106,6 +106,8 @@ pub struct Counters {
     pub bytes_out: u64,
     /// Runs pushed to an outbox by reference.
     pub runs_shared: u64,
+    /// Runs of small messages made shorter, once for all who get them.
+    pub runs_packed: u64,
     /// Runs pushed to an outbox by copying.
     pub runs_copied: u64,
     /// Runs copied once towards another shard.
@@ -191,12 +193,12 @@ impl Counters {
     }
 
     /// Everything that is one number for the whole shard, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 45] {
+    pub const fn named(&self) -> [(&'static str, u64); 46] {
         named!(self; besides closed messages_in messages_out dropped;
             accepted refused_at_once accept_paused options_refused welcomed rejected
             sessions_parked sessions_resumed sessions_expired sessions_evicted resumes_refused frames_resent
             bytes_in frames_in runs confirms_asked confirms_uncounted wills_published own_dropped turns
-            sends bytes_out runs_shared runs_copied runs_crossed runs_unrouted
+            sends bytes_out runs_shared runs_packed runs_copied runs_crossed runs_unrouted
             retained_refused retained_expired retained_replayed frames_rejected control_malformed frames_split
             paused_by_outbox paused_by_mesh lane_waits credit_waits count_waits no_buffers sends_short completions_stale
             datagrams_in datagrams_out datagrams_stray doorbells logs_suppressed

@@ -7,7 +7,7 @@ use laneway_proto::frame::lost::LOST_FRAME_BYTES;
 use crate::args::Common;
 use crate::contest::Arena;
 use crate::error::Result;
-use crate::load::keys::{By, FRAME_BYTES, KEYS, Keys, UPDATES_HZ};
+use crate::load::keys::{By, CREDIT_BYTES, FRAME_BYTES, KEYS, Keys, UPDATES_HZ};
 use crate::report::Row;
 use crate::rounds::Waited;
 use crate::sched::Watch;
@@ -15,13 +15,10 @@ use crate::sched::Watch;
 const CASE: &str = "conflate";
 const RUNS: u32 = 3;
 const BYTES_PER_S: u64 = 10_000;
-/// The bytes of its lane that the application allows to be under way.
-const CREDIT_BYTES: u64 = 4 * 1024;
 const SPAN: Duration = Duration::from_secs(30);
 const SPAN_QUICK: Duration = Duration::from_secs(5);
 /// Longer than the broker keeps a report to itself.
 const QUIET: Duration = Duration::from_millis(2_500);
-const CONFIG: &str = "[tcp]\nnotsent_lowat_bytes = 1024\nsend_buffer_bytes = 4608\n";
 
 /// The oldest age allowed: two sweeps over all keys, each with one report, and what the credit lets be under way.
 fn age_max() -> f64 {
@@ -70,8 +67,7 @@ pub fn run(common: &Common) -> Result<Vec<Row>> {
     }
     println!(
         "{CASE}: {KEYS} values, {UPDATES_HZ} updates a second each, {FRAME_BYTES} B frames, {BYTES_PER_S} B/s read, worst \
-         of {runs} runs\nnote: the broker grants no lane credit yet; what is under way is what the kernel holds \
-         (SO_RCVBUF 4 KiB, SO_SNDBUF 4.5 KiB, notsent_lowat 1 KiB) and what has its place on the link\n"
+         of {runs} runs; its lane has {CREDIT_BYTES} B of credit\n"
     );
     let [by_key, by_topic] = outcomes;
     Ok([rows(By::Key, &by_key), rows(By::Topic, &by_topic)].concat())
@@ -87,8 +83,7 @@ fn rows(by: By, outcomes: &[Outcome]) -> Vec<Row> {
     let exact = outcomes.iter().all(|outcome| outcome.known == outcome.published);
     let messages = |count: u64| Some(count as f64);
     vec![
-        Row::reported(CASE, format!("{name}: oldest newest value, kernel for credit"), "s", oldest, Some(age_max()))
-            .with_ceiling(1.0),
+        Row::reported(CASE, format!("{name}: oldest newest value"), "s", oldest, Some(age_max())).with_ceiling(1.0),
         Row::reported(CASE, format!("{name}: every key heard of after"), "s", first, None),
         Row::reported(CASE, format!("{name}: last values"), "values", Some(last_values as f64), Some(KEYS as f64))
             .judged(last_values == KEYS),
@@ -105,7 +100,7 @@ const fn name(by: By) -> &'static str {
 }
 
 fn once(arena: &Arena, by: By, span: Duration) -> Result<Outcome> {
-    let child = arena.broker(CONFIG)?;
+    let child = arena.broker("")?;
     let mut keys = Keys::connect(child.address, by, BYTES_PER_S)?;
     let watch = Watch::start(child.id())?;
     keys.run(span)?;

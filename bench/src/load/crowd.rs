@@ -148,11 +148,9 @@ impl Crowd {
             if elapsed >= drive.span {
                 return Ok(resident_bytes);
             }
-            let due = match drive.offered {
-                Some(rate) => blocks * block_messages <= elapsed.as_secs_f64() * rate,
-                None => self.load.may_send(),
-            };
-            if self.load.source.left() == 0 && due {
+            let due = drive.offered.is_none_or(|rate| blocks * block_messages <= elapsed.as_secs_f64() * rate);
+            // However late it is: what the kernel still refers to is not written over.
+            if self.load.source.left() == 0 && due && self.load.may_send() {
                 self.load.begin_block();
                 blocks += 1.0;
             }

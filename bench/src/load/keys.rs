@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use laneway_proto::control::{Body, Sub, Subscribe};
+use laneway_proto::frame::credit::{self, CREDIT_FRAME_BYTES_MAX, LaneTotal};
 use laneway_proto::frame::lost::Lost;
 use laneway_proto::header::{Header, Kind};
 use laneway_proto::lane::policy::Policy;
@@ -23,8 +24,8 @@ pub const UPDATES_HZ: u64 = 1_000;
 pub const FRAME_BYTES: usize = HEADER_BYTES + 16;
 /// The lane of values.
 const LANE_STATE: u8 = 3;
-/// What the kernel holds for the reader: the least it allows.
-const RECEIVE_BYTES: usize = 4 * 1024;
+/// The bytes of its lane that the reader allows to be under way.
+pub const CREDIT_BYTES: u64 = 4 * 1024;
 /// How often the reader takes its share.
 const SIP_EVERY: Duration = Duration::from_millis(10);
 const SEQ_AT: usize = 12;
@@ -51,12 +52,14 @@ pub struct Known {
     pub received: u64,
     /// Messages reported lost.
     pub reported: u64,
+    /// Bytes of frames received, which the broker may send anew.
+    bytes: u64,
 }
 
 impl Known {
     /// Nothing yet.
     pub fn new(keys: usize) -> Self {
-        Self { values: vec![(0, 0); keys], oldest_ns: 0, first_ns: 0, received: 0, reported: 0 }
+        Self { values: vec![(0, 0); keys], oldest_ns: 0, first_ns: 0, received: 0, reported: 0, bytes: 0 }
     }
 
     /// A value arrived. The one before it was the newest until now.
@@ -103,6 +106,8 @@ pub struct Keys {
     pub known: Known,
     bytes_taken: u64,
     bytes_per_s: u64,
+    /// What is left of a CREDIT frame that the socket did not take.
+    credit: Vec<u8>,
 }
 
 impl Keys {
@@ -114,7 +119,7 @@ impl Keys {
         };
         let names = (0..topics).map(|topic| format!("values/{topic}"));
         let publisher = publisher_of(at, names, Holds::default())?;
-        let mut link = Link::open_holding(at, Holds { receive: RECEIVE_BYTES, ..Holds::default() })?;
+        let mut link = Link::open_holding(at, Holds { lane_credit: CREDIT_BYTES, ..Holds::default() })?;
         let policy = u32::from(Policy::Conflate.number());
         let sub = Sub { pattern: "values/+".into(), policy, ..Sub::default() };
         link.request(Body::Subscribe(Subscribe { subs: vec![sub] }))?;
@@ -133,6 +138,7 @@ impl Keys {
             known: Known::new(KEYS),
             bytes_taken: 0,
             bytes_per_s,
+            credit: Vec::new(),
         };
         keys.take(&inbox, 0)?;
         Ok(keys)
@@ -210,11 +216,26 @@ impl Keys {
             Ok(0) => Err(Error::Failed("the reader was disconnected".into())),
             Ok(count) => {
                 self.bytes_taken = (self.bytes_taken + count as u64).max(allowed.saturating_sub(sip_bytes));
-                self.take(&part[..count], self.now_ns())
+                self.take(&part[..count], self.now_ns())?;
+                self.give_credit()
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             Err(error) => Err(Error::Failed(format!("the reader: {error}"))),
         }
+    }
+
+    /// The broker may send as much again as was taken.
+    fn give_credit(&mut self) -> Result<()> {
+        if self.credit.is_empty() {
+            let total = LaneTotal { lane: LANE_STATE, total: self.known.bytes + CREDIT_BYTES };
+            self.credit.extend_from_slice(credit::encode(&[total], &mut [0; CREDIT_FRAME_BYTES_MAX]));
+        }
+        match self.reader.write(&self.credit) {
+            Ok(count) => drop(self.credit.drain(..count)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(Error::Failed(why_closed(&mut self.reader, &error))),
+        }
+        Ok(())
     }
 
     fn take(&mut self, bytes: &[u8], now_ns: u64) -> Result<()> {
@@ -233,6 +254,7 @@ fn on_frame(known: &mut Known, header: &Header, front: &[u8], now_ns: u64) -> st
             };
             let key = u32::from_le_bytes([k0, k1, k2, k3]) as usize;
             let set_ns = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+            known.bytes += u64::from(header.len);
             known.on_value(key, set_ns, u32::from_le_bytes([n0, n1, n2, n3]), now_ns)
         }
         Kind::LOST => {

@@ -105,10 +105,6 @@ impl Receive for Opening {
     fn messages(&self) -> u64 {
         self.data.as_ref().map_or(0, |data| data.messages())
     }
-
-    fn bytes(&self) -> u64 {
-        self.data.as_ref().map_or(0, |data| data.bytes())
-    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use laneway_broker::boot::listen::UNPACED;
-use laneway_proto::control::{Body, Control, Hello};
+use laneway_proto::control::{Body, Control, Hello, Limits};
 use laneway_proto::framing::length::{Front, front};
 use laneway_proto::header::{Header, Kind};
-use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, NODE_ID_BYTES, PREFACE_BYTES};
+use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, LANES_MAX, NODE_ID_BYTES, PREFACE_BYTES};
 use laneway_proto::session::handshake::{PREFACE, check_preface, feature};
 use socket2::{Domain, Socket, Type};
 
@@ -32,6 +32,8 @@ pub(super) struct Holds {
     pub(super) send: usize,
     /// TCP_NOTSENT_LOWAT.
     pub(super) not_sent: u32,
+    /// Not the kernel's: bytes of each lane that the broker may send before it is given more credit.
+    pub(super) lane_credit: u64,
 }
 
 fn connect_holding(at: SocketAddr, holds: Holds) -> Result<TcpStream> {
@@ -75,17 +77,20 @@ impl Link {
         Self::open_holding(at, Holds::default())
     }
 
-    /// The same with bounds for the kernel's part.
+    /// The same with bounds for what is under way.
     pub(super) fn open_holding(at: SocketAddr, holds: Holds) -> Result<Self> {
         let mut link = Self { socket: connect_holding(at, holds)?, inbox: Vec::new(), request: 0 };
         let mut opening = PREFACE.to_vec();
+        let credit = if holds.lane_credit > 0 { feature::CREDIT } else { 0 };
+        let limits = Limits { lane_credit: vec![holds.lane_credit; LANES_MAX], ..Limits::default() };
         let hello = Hello {
             version_min: 1,
             version_max: 1,
             node_id: vec![0xBE; NODE_ID_BYTES],
             epoch: u64::from(std::process::id()),
             nonce: u64::from(link.socket.local_addr().map_or(0, |own| own.port())),
-            features: feature::BATCH | feature::FRAGMENTS,
+            features: feature::BATCH | feature::FRAGMENTS | credit,
+            limits: Some(limits),
             ..Hello::default()
         };
         Control::new(Body::Hello(hello)).append_frame(&mut opening);

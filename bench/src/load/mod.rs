@@ -100,8 +100,14 @@ impl Load {
 
     /// Whether another block may follow without exceeding what may be in flight.
     fn may_send(&self) -> bool {
-        let slowest = self.subscribers.iter().map(|subscriber| subscriber.receive.bytes()).min().unwrap_or(0);
-        let in_flight = self.sent_bytes.saturating_sub(slowest * self.topics);
+        let slowest = self.subscribers.iter().map(|subscriber| subscriber.receive.messages()).min().unwrap_or(0);
+        // As they were sent: the broker may have made them shorter.
+        let block = self.source.block();
+        let (messages, block_messages) = (slowest * self.topics, u64::from(block.messages()));
+        let block_bytes = block.bytes().len() as u64;
+        let received =
+            messages / block_messages * block_bytes + messages % block_messages * block_bytes / block_messages;
+        let in_flight = self.sent_bytes.saturating_sub(received);
         in_flight == 0 || in_flight + self.source.block().bytes().len() as u64 <= self.in_flight_bytes_max
     }
 

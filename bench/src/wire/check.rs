@@ -43,8 +43,8 @@ impl Expect {
 
 /// The units of one framing: what is checked at once.
 pub trait Units {
-    /// Bytes of the unit that comes next.
-    fn unit_bytes(&self) -> usize;
+    /// Bytes of the unit that comes next and begins with `front`; `None` if that is too little to say.
+    fn unit_bytes(&self, front: &[u8]) -> Option<usize>;
 
     /// Whether the unit with this front and this last byte is the right one; the messages it completes if so.
     fn check(&mut self, front: &[u8], last: u8) -> Option<u32>;
@@ -76,8 +76,8 @@ impl Relay {
 }
 
 impl Units for Relay {
-    fn unit_bytes(&self) -> usize {
-        4 + self.payload_bytes as usize
+    fn unit_bytes(&self, _: &[u8]) -> Option<usize> {
+        Some(4 + self.payload_bytes as usize)
     }
 
     fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
@@ -108,8 +108,8 @@ impl Index {
 }
 
 impl Units for Index {
-    fn unit_bytes(&self) -> usize {
-        self.unit_bytes
+    fn unit_bytes(&self, _: &[u8]) -> Option<usize> {
+        Some(self.unit_bytes)
     }
 
     fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
@@ -127,30 +127,61 @@ const fn first_word(len: usize, kind: Kind, flags: Flags, topic: u32) -> u64 {
     len as u64 | (kind.0 as u64) << 16 | (flags.0 as u64) << 24 | (topic as u64) << 32
 }
 
-/// PUB frames.
+/// Messages published in PUB frames: each arrives in its own, or with others in a BATCH that the broker made of them.
 #[derive(Debug)]
 pub struct Single {
     expect: Expect,
     word: u64,
     unit_bytes: usize,
+    topic: u32,
+    /// Messages that are left of a BATCH.
+    items_left: u16,
 }
 
 impl Single {
-    /// Frames of one length on the broker's topic id `topic`.
+    /// Messages of one length on the broker's topic id `topic`.
     pub const fn new(expect: Expect, shape: Shape, topic: u32) -> Self {
         let unit_bytes = HEADER_BYTES + shape.payload_bytes;
-        Self { expect, word: first_word(unit_bytes, Kind::PUB, Flags(0), topic), unit_bytes }
+        let word = first_word(unit_bytes, Kind::PUB, Flags(0), topic);
+        Self { expect, word, unit_bytes, topic, items_left: 0 }
+    }
+
+    const fn item_bytes(&self) -> usize {
+        self.unit_bytes - HEADER_BYTES + BATCH_ITEM_PREFIX_BYTES
+    }
+
+    /// The head of a BATCH: all of its messages are as long as they were published.
+    #[cold]
+    fn check_head(&mut self, front: &[u8]) -> Option<u32> {
+        let items = u32_at(front, HEADER_BYTES);
+        let frame_bytes = HEADER_BYTES + BATCH_PREFIX_BYTES + items as usize * self.item_bytes();
+        let good = u64_at(front, 0) == first_word(frame_bytes, Kind::BATCH, Flags(0), self.topic);
+        self.items_left = u16::try_from(items).ok()?;
+        (good && front.get(8) == Some(&LANE)).then_some(0)
     }
 }
 
 impl Units for Single {
-    fn unit_bytes(&self) -> usize {
-        self.unit_bytes
+    fn unit_bytes(&self, front: &[u8]) -> Option<usize> {
+        if self.items_left > 0 {
+            return Some(self.item_bytes());
+        }
+        let is_batch = *front.get(2)? == Kind::BATCH.0;
+        Some(if is_batch { HEADER_BYTES + BATCH_PREFIX_BYTES } else { self.unit_bytes })
     }
 
     fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
+        let word = u64_at(front, 0);
+        if self.items_left > 0 {
+            self.items_left -= 1;
+            let good = self.expect.is_next((word >> 16) as u32, last);
+            return (good && usize::from(word as u16) == self.unit_bytes - HEADER_BYTES).then_some(1);
+        }
+        if (word >> 16) as u8 == Kind::BATCH.0 {
+            return self.check_head(front);
+        }
         let good = self.expect.is_next(u32_at(front, HEADER_BYTES), last);
-        (good && u64_at(front, 0) == self.word && front.get(8) == Some(&LANE)).then_some(1)
+        (good && word == self.word && front.get(8) == Some(&LANE)).then_some(1)
     }
 
     fn expect(&self) -> &Expect {
@@ -184,12 +215,12 @@ impl Batch {
 }
 
 impl Units for Batch {
-    fn unit_bytes(&self) -> usize {
-        if self.items_left == 0 {
+    fn unit_bytes(&self, _: &[u8]) -> Option<usize> {
+        Some(if self.items_left == 0 {
             HEADER_BYTES + BATCH_PREFIX_BYTES
         } else {
             BATCH_ITEM_PREFIX_BYTES + usize::from(self.payload_bytes)
-        }
+        })
     }
 
     fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
@@ -225,17 +256,21 @@ impl Pieces {
         let count = shape.payload_bytes.div_ceil(FRAGMENT_BYTES_STREAM);
         Self { expect, topic, message_bytes: shape.payload_bytes, count, index: 0 }
     }
+
+    fn fragment_bytes(&self) -> usize {
+        let left = self.message_bytes - self.index * FRAGMENT_BYTES_STREAM;
+        HEADER_BYTES + 16 + if left < FRAGMENT_BYTES_STREAM { left } else { FRAGMENT_BYTES_STREAM }
+    }
 }
 
 impl Units for Pieces {
-    fn unit_bytes(&self) -> usize {
-        let left = self.message_bytes - self.index * FRAGMENT_BYTES_STREAM;
-        HEADER_BYTES + 16 + if left < FRAGMENT_BYTES_STREAM { left } else { FRAGMENT_BYTES_STREAM }
+    fn unit_bytes(&self, _: &[u8]) -> Option<usize> {
+        Some(self.fragment_bytes())
     }
 
     fn check(&mut self, front: &[u8], last: u8) -> Option<u32> {
         let flags = Flags::FRAG.with(Flags::SRC);
-        let word = first_word(self.unit_bytes(), Kind::PUB, flags, self.topic);
+        let word = first_word(self.fragment_bytes(), Kind::PUB, flags, self.topic);
         let place = self.index as u32 | (self.count as u32) << 16;
         let good = u64_at(front, 0) == word
             && u32_at(front, HEADER_BYTES) == place

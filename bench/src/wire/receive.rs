@@ -26,9 +26,6 @@ pub trait Receive {
 
     /// Messages received completely.
     fn messages(&self) -> u64;
-
-    /// Bytes of messages received, their framing included.
-    fn bytes(&self) -> u64;
 }
 
 /// Walks units of one framing.
@@ -36,7 +33,6 @@ pub trait Receive {
 pub struct Walk<U> {
     units: U,
     messages: u64,
-    bytes: u64,
     /// Bytes seen of a unit that is not complete, and its front.
     partial_bytes: usize,
     partial_front: [u8; HEAD_BYTES_MAX],
@@ -45,7 +41,7 @@ pub struct Walk<U> {
 impl<U: Units> Walk<U> {
     /// Starts at the front of a unit.
     pub const fn new(units: U) -> Self {
-        Self { units, messages: 0, bytes: 0, partial_bytes: 0, partial_front: [0; HEAD_BYTES_MAX] }
+        Self { units, messages: 0, partial_bytes: 0, partial_front: [0; HEAD_BYTES_MAX] }
     }
 
     /// Keeps the front of a unit that goes on in the next bytes.
@@ -58,8 +54,19 @@ impl<U: Units> Walk<U> {
     }
 
     /// Completes the unit that began in earlier bytes; returns what is behind it.
-    fn complete<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
-        let missing = self.units.unit_bytes() - self.partial_bytes;
+    fn complete<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
+        let unit_bytes = loop {
+            let known = self.partial_bytes.min(HEAD_BYTES_MAX);
+            match (self.units.unit_bytes(&self.partial_front[..known]), bytes.split_first_chunk::<1>()) {
+                (Some(unit_bytes), _) => break unit_bytes,
+                (None, Some((one, rest))) => {
+                    self.keep(one);
+                    bytes = rest;
+                }
+                (None, None) => return Ok(bytes),
+            }
+        };
+        let missing = unit_bytes - self.partial_bytes;
         let (head, rest) = bytes.split_at(missing.min(bytes.len()));
         self.keep(head);
         if let (true, Some(&last)) = (head.len() == missing, head.last()) {
@@ -88,10 +95,9 @@ impl<U: Units> Walk<U> {
 
 impl<U: Units> Receive for Walk<U> {
     fn on_bytes(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        self.bytes += bytes.len() as u64;
         let mut rest = if self.partial_bytes > 0 { self.complete(bytes)? } else { bytes };
         let mut messages = 0;
-        while let Some((unit, behind)) = rest.split_at_checked(self.units.unit_bytes()) {
+        while let Some((unit, behind)) = self.units.unit_bytes(rest).and_then(|bytes| rest.split_at_checked(bytes)) {
             let Some(count) = unit.last().and_then(|&last| self.units.check(unit, last)) else {
                 self.messages += messages;
                 return Err(self.fault(rest));
@@ -108,10 +114,6 @@ impl<U: Units> Receive for Walk<U> {
 
     fn messages(&self) -> u64 {
         self.messages
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 

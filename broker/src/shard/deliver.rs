@@ -42,6 +42,15 @@ impl<I: Io> Shard<I> {
             return Flow::Stopped;
         }
         self.counters.on_run_in(info.lane, info.frames, info.messages);
+        match self.pack(info, body) {
+            Some((packed, piece)) => self.spread(origin, &packed, Body { head: &[], pieces: &[piece] }),
+            None => self.spread(origin, info, body),
+        }
+        Flow::Passed
+    }
+
+    /// Gives a run to everybody who wants it: all of them have room.
+    fn spread(&mut self, origin: Key, info: &RunInfo, body: Body<'_>) {
         let mark = if info.receivers == 0 { None } else { self.track(origin, info) };
         self.deliver_here(Some(origin), info, body, mark);
         let mut stamp = 0;
@@ -50,7 +59,7 @@ impl<I: Io> Shard<I> {
             self.keep(Publisher { shard: self.mesh.shard(), key: origin }, stamp, info, body);
         }
         let Self { router, mesh, io, counters, .. } = self;
-        let Some(route) = router.route(info.topic) else { return Flow::Passed };
+        let Some(route) = router.route(info.topic) else { return };
         if route.targets.is_empty() && route.shards == 0 {
             counters.runs_unrouted += 1;
         }
@@ -69,7 +78,6 @@ impl<I: Io> Shard<I> {
             mesh.push_run(shard, &record, body.head, body.pieces, io.pool_mut());
             counters.runs_crossed += 1;
         }
-        Flow::Passed
     }
 
     /// Stops the publisher if a queue it feeds is full and blocks, or the way to another shard is full.

@@ -20,6 +20,7 @@ mod held;
 mod keep;
 mod lines;
 mod nodes;
+mod pack;
 mod presence;
 mod receive;
 mod residency;

@@ -1,0 +1,48 @@
+//! Small messages that come together leave together, for those who understand it; for everybody they are the same messages.
+
+use laneway_proto::control::Hello;
+use laneway_proto::session::handshake::feature;
+use laneway_tests::real::Launch;
+use laneway_tests::real::frames::{self, publish};
+use laneway_tests::real::peer::{LANE, Peer};
+
+const MESSAGES: u32 = 500;
+
+fn payload(number: u32) -> Vec<u8> {
+    format!("{number:08}").into_bytes()
+}
+
+/// Publishes [`MESSAGES`] in one write to everybody; returns how many runs were packed.
+fn packed_for(hellos: &[Hello]) -> u64 {
+    let broker = Launch::new(1).start();
+    let mut subscribers: Vec<Peer> =
+        hellos.iter().map(|hello| Peer::knock(broker.tcp(), hello.clone()).expect("a welcome")).collect();
+    for subscriber in &mut subscribers {
+        subscriber.subscribe(&["imu/#"]);
+    }
+    let mut publisher = Peer::open(broker.tcp());
+    let topic = publisher.topic("imu/x");
+    let run: Vec<u8> = (1..=MESSAGES).flat_map(|number| publish(topic, LANE, number, &payload(number))).collect();
+    publisher.send(&run);
+    for subscriber in &mut subscribers {
+        for number in 1..=MESSAGES {
+            let message = subscriber.message();
+            assert_eq!((message.seq, message.lane, message.payload), (number, LANE, payload(number)));
+        }
+    }
+    let (messages_out, ended) = (u64::from(MESSAGES) * subscribers.len() as u64, broker.stop());
+    assert_eq!((ended.counted("messages_in"), ended.counted("messages_out")), (u64::from(MESSAGES), messages_out));
+    ended.counted("runs_packed")
+}
+
+#[test]
+fn three_subscribers_get_small_messages_packed_and_with_their_numbers() {
+    assert!(packed_for(&[frames::hello(), frames::hello(), frames::hello()]) > 0);
+}
+
+#[test]
+fn nothing_is_packed_for_two_or_beside_one_who_does_not_unpack() {
+    let plain = || Hello { features: feature::FRAGMENTS, ..frames::hello() };
+    assert_eq!(packed_for(&[frames::hello(), frames::hello()]), 0);
+    assert_eq!(packed_for(&[frames::hello(), frames::hello(), frames::hello(), plain()]), 0);
+}
