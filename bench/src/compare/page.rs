@@ -17,7 +17,7 @@ use crate::report::{self, Row, figure};
 pub(super) fn write(folder: &Path, stage: &Stage, peers: &[Peer], found: &Found, rows: &[Row]) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(format!("making {}", folder.display())))?;
     let mut page = head(stage, peers);
-    let mut put = |name: &str, text: &str| {
+    let put = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).map_err(Error::io(format!("writing {}", path.display())))
     };

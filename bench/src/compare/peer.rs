@@ -24,7 +24,7 @@ pub enum Peer {
 }
 
 /// All of them.
-pub const ALL: [Peer; 6] = [Peer::Nats, Peer::Mosquitto, Peer::Redis, Peer::Zeromq, Peer::Rumqttd, Peer::Zenoh];
+pub(super) const ALL: [Peer; 6] = [Peer::Nats, Peer::Mosquitto, Peer::Redis, Peer::Zeromq, Peer::Rumqttd, Peer::Zenoh];
 
 /// How a peer is started.
 #[derive(Clone, PartialEq, Eq, Debug)]
