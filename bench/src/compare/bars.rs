@@ -122,10 +122,10 @@ pub(super) fn saturated(table: &Table) -> Vec<Row> {
         }
         rows.extend(gated);
         for entry in table.0.iter().filter(|entry| entry.work == work) {
-            let metric = format!("{} {}: share of its core", work.name(), entry.rival.name());
-            let busy = entry.spread(|pushed| pushed.busy_share).map(|spread| spread.median);
+            let metric = format!("{} {}: on its core", work.name(), entry.rival.name());
+            let busy = entry.spread(|pushed| pushed.busy_share * 100.0).map(|spread| spread.median);
             let (laneway, other) = if entry.rival.is_laneway() { (busy, None) } else { (None, busy) };
-            rows.push(Row::reported(CASE, metric, "of a core", laneway, other));
+            rows.push(Row::reported(CASE, metric, "% of its core", laneway, other));
         }
     }
     rows
@@ -143,9 +143,9 @@ pub(super) fn delays(all: &[Delayed]) -> Vec<Row> {
                 let ratio = Spread::of_ratios(&over.values(place), &under.values(place));
                 Row::reported(CASE, metric, "us", over.median(place), under.median(place)).with_ratio(ratio)
             };
-            let others = all.iter().filter(|other| {
-                other.way == way && !other.rival.is_laneway() && other.rival != Rival::SpinningRelay
-            });
+            let others = all
+                .iter()
+                .filter(|other| other.way == way && !other.rival.is_laneway() && other.rival != Rival::SpinningRelay);
             rows.extend(others.map(|other| {
                 let row = over(laneway, other, other.rival.name());
                 if (way, other.rival, place) == (Way::Echo, TOKIO, 0) { row.with_ceiling(1.1) } else { row }
@@ -159,9 +159,8 @@ pub(super) fn delays(all: &[Delayed]) -> Vec<Row> {
                 });
             }
             let peers = all.iter().filter(|other| other.way == way && matches!(other.rival, Rival::Peer(_)));
-            let best = peers
-                .filter_map(|peer| Some((peer, peer.median(place)?)))
-                .min_by(|(_, a), (_, b)| a.total_cmp(b));
+            let best =
+                peers.filter_map(|peer| Some((peer, peer.median(place)?))).min_by(|(_, a), (_, b)| a.total_cmp(b));
             if let (Way::Paced(20_000), Some((peer, _))) = (way, best) {
                 let row = over(laneway, peer, &format!("the best peer, {}", peer.rival.name()));
                 rows.push(row.with_ceiling(if place == 2 { 1.5 } else { 1.0 }));
@@ -186,7 +185,9 @@ pub(super) fn idle(all: &Idle) -> Vec<Row> {
 pub(super) fn slow(all: &Slow) -> Vec<Row> {
     type Value = fn(&Slowed) -> f64;
     let values: [(&str, &str, Value); 4] = [
-        ("delivered over offered beside a stopped reader", "of 1", |slowed| slowed.seen.delivered / slowed.seen.offered),
+        ("delivered over offered beside a stopped reader", "of 1", |slowed| {
+            slowed.seen.delivered / slowed.seen.offered
+        }),
         ("longest silence beside a stopped reader", "ms", |slowed| slowed.seen.silence.as_secs_f64() * 1e3),
         ("memory grown by a stopped reader", "bytes", |slowed| slowed.growth_bytes),
         ("the stopped reader was cut off", "1 if so", |slowed| if slowed.cut_off { 1.0 } else { 0.0 }),

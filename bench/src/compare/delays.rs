@@ -20,9 +20,9 @@ use crate::sched::Watch;
 use crate::stats::Spread;
 
 const ROUNDS: u32 = 5;
-const MEASURING_MAX: Duration = Duration::from_secs(4 * 60);
+const MEASURING_MAX: Duration = Duration::from_secs(3 * 60);
 /// How long a paced run takes.
-const SPAN: Duration = Duration::from_millis(1_500);
+const SPAN: Duration = Duration::from_secs(1);
 const SPAN_QUICK: Duration = Duration::from_millis(200);
 /// Round trips of one run.
 const TRIPS: u32 = 10_000;
@@ -99,8 +99,7 @@ impl Delayed {
 /// Measures every way with every rival.
 pub(super) fn measure(stage: &Stage, peers: &[Peer], common: &Common) -> Result<Vec<Delayed>> {
     let own = [Contestant::Single, Contestant::Relay(Base::Uring), Contestant::Relay(Base::Tokio)];
-    let rivals: Vec<Rival> =
-        own.into_iter().map(Rival::Own).chain(peers.iter().copied().map(Rival::Peer)).collect();
+    let rivals: Vec<Rival> = own.into_iter().map(Rival::Own).chain(peers.iter().copied().map(Rival::Peer)).collect();
     let mut all = Vec::new();
     for way in WAYS {
         let spinning = [Rival::Spinning, Rival::SpinningRelay].into_iter().filter(|_| way == Way::Echo);

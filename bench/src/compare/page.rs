@@ -22,11 +22,17 @@ pub(super) fn write(folder: &Path, stage: &Stage, peers: &[Peer], found: &Found,
         std::fs::write(&path, text).map_err(Error::io(format!("writing {}", path.display())))
     };
     if !found.table.0.is_empty() {
-        put("throughput.svg", &plot::bars("Delivered messages per second", &throughput(found), |value| figure(Some(value))))?;
+        put(
+            "throughput.svg",
+            &plot::bars("Delivered messages per second", &throughput(found), |value| figure(Some(value))),
+        )?;
         page.push_str(&throughput_table(found));
     }
     if !found.delays.is_empty() {
-        put("latency.svg", &plot::bars("Microseconds, p50 and p99", &latency(found), |value| format!("{value:.1} us")))?;
+        put(
+            "latency.svg",
+            &plot::bars("Microseconds, p50 and p99", &latency(found), |value| format!("{value:.1} us")),
+        )?;
         page.push_str(&delay_table(found));
     }
     page.push_str(&idle_table(found));
@@ -37,7 +43,9 @@ pub(super) fn write(folder: &Path, stage: &Stage, peers: &[Peer], found: &Found,
 }
 
 fn head(stage: &Stage, peers: &[Peer]) -> String {
-    let mut text = String::from("# Laneway beside other brokers\n\nWritten by `laneway-bench compare`; nothing here is edited by hand.\n\n");
+    let mut text = String::from(
+        "# Laneway beside other brokers\n\nWritten by `laneway-bench compare`; nothing here is edited by hand.\n\n",
+    );
     let _ = writeln!(text, "- Machine: {}", machine());
     let cores = stage.arena.cores();
     let _ = writeln!(
@@ -137,15 +145,8 @@ fn delay_table(found: &Found) -> String {
     );
     for delayed in &found.delays {
         let at = |place| delayed.median(place).map_or_else(|| "failed".into(), |us| format!("{us:.1}"));
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            delayed.way.name(),
-            delayed.rival.name(),
-            at(0),
-            at(1),
-            at(2)
-        );
+        let _ =
+            writeln!(text, "| {} | {} | {} | {} | {} |", delayed.way.name(), delayed.rival.name(), at(0), at(1), at(2));
     }
     text.push('\n');
     text
@@ -155,8 +156,9 @@ fn idle_table(found: &Found) -> String {
     if found.idle.is_empty() {
         return String::new();
     }
-    let mut text =
-        String::from("## Idle connections\n\nResident bytes of the broker for each subscribed connection that hears nothing.\n\n| who | bytes |\n| --- | ---: |\n");
+    let mut text = String::from(
+        "## Idle connections\n\nResident bytes of the broker for each subscribed connection that hears nothing.\n\n| who | bytes |\n| --- | ---: |\n",
+    );
     for (rival, bytes) in &found.idle {
         let bytes = bytes.map_or_else(|| "failed".into(), |bytes| format!("{bytes:.0}"));
         let _ = writeln!(text, "| {} | {bytes} |", rival.name());
@@ -192,7 +194,9 @@ fn slow_table(found: &Found) -> String {
 }
 
 fn bar_table(rows: &[Row]) -> String {
-    let mut text = String::from("## Bars\n\n| what | laneway | other | ratio | bar | |\n| --- | ---: | ---: | ---: | ---: | --- |\n");
+    let mut text = String::from(
+        "## Bars\n\n| what | laneway | other | ratio | bar | |\n| --- | ---: | ---: | ---: | ---: | --- |\n",
+    );
     for row in rows.iter().filter(|row| row.holds.is_some()) {
         let ratio = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
         let _ = writeln!(

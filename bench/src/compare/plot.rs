@@ -40,7 +40,12 @@ pub(super) fn bars(title: &str, groups: &[Group], figure: impl Fn(f64) -> String
     let mut y = HEAD * 1.2;
     for group in groups {
         y += HEAD;
-        let _ = writeln!(svg, "<text x=\"8\" y=\"{:.0}\" font-weight=\"bold\" fill=\"#222222\">{}</text>", y - 8.0, escaped(&group.title));
+        let _ = writeln!(
+            svg,
+            "<text x=\"8\" y=\"{:.0}\" font-weight=\"bold\" fill=\"#222222\">{}</text>",
+            y - 8.0,
+            escaped(&group.title)
+        );
         for bar in &group.bars {
             let share = if bar.value > 0.0 { (bar.value.log10() - low) / (high - low) } else { 0.0 };
             let length = share.max(0.004) * (WIDTH - LABELS - FIGURES);

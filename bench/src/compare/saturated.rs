@@ -17,7 +17,7 @@ use crate::wire::BATCH_PAYLOAD_BYTES_MAX;
 
 const ROUNDS: u32 = 5;
 /// After this time no further round starts; all parts together have 15 minutes.
-const MEASURING_MAX: Duration = Duration::from_secs(8 * 60);
+const MEASURING_MAX: Duration = Duration::from_secs(7 * 60);
 /// Rounds of a piece of work whose ratios lie on both sides of its bar, beyond the first.
 const FURTHER_ROUNDS: u32 = 4;
 const TIMING: Timing = Timing { warm_up: Duration::from_millis(150), measured: Duration::from_millis(400) };
@@ -38,12 +38,8 @@ const WORK: [Work; 13] = [
     Work::Unbatched,
     Work::Pairs(10),
 ];
-const WORK_QUICK: [Work; 4] = [
-    Work::Fanout(Cell::fanout(64, 1)),
-    Work::Fanout(Cell::fanout(1_024, 10)),
-    Work::Unbatched,
-    Work::Pairs(10),
-];
+const WORK_QUICK: [Work; 4] =
+    [Work::Fanout(Cell::fanout(64, 1)), Work::Fanout(Cell::fanout(1_024, 10)), Work::Unbatched, Work::Pairs(10)];
 
 /// The figures of one rival on one piece of work, round by round; `None` where a round was lost.
 #[derive(Clone, PartialEq, Debug)]

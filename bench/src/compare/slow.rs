@@ -13,8 +13,8 @@ use crate::args::Common;
 use crate::child::Child;
 use crate::contest::Contestant;
 use crate::error::{Error, Result};
-use crate::load::beside::{self, Seen};
 use crate::load::Load;
+use crate::load::beside::{self, Seen};
 use crate::wire::{Block, Framing, Shape};
 
 /// 50 MB of payload a second.
@@ -88,7 +88,7 @@ fn once(stage: &Stage, rival: Rival, span: Duration) -> Result<Slowed> {
     let stopped = match rival {
         Rival::Own(_) | Rival::Spinning | Rival::SpinningRelay => {
             Load::held(doors.subscribe, u32::from(Policy::DropOldest.number()))?
-        },
+        }
         Rival::Peer(peer) => {
             let stopped = stage.hold(rival, doors)?;
             spoken(peer)?.settle();

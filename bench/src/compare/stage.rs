@@ -155,7 +155,9 @@ pub(super) fn spoken(peer: Peer) -> Result<Dialect> {
 
 /// An address nobody listens at now.
 pub(super) fn free_address() -> Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(Error::io("finding a free port"))
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(Error::io("finding a free port"))
 }
 
 /// An error with the rival's name in front.

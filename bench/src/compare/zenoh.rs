@@ -7,10 +7,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use super::Peer;
 use super::delays::Delays;
 use super::rival::Work;
 use super::stage::Stage;
-use super::Peer;
 use crate::child;
 use crate::error::{Error, Result};
 use crate::load::paced::histogram;
