@@ -62,6 +62,14 @@ fn ratio_row(over: &Entry, under: &Entry, against: &str, bar: Option<f64>) -> Ro
     Row::reported(CASE, metric, "messages/s", median(over), median(under)).with_ratio(ratio).with_bar(bar)
 }
 
+/// The same of the processor time that a delivered message costs; less is better, and a busy machine changes it little.
+fn cost_row(over: &Entry, under: &Entry, against: &str) -> Row {
+    let metric = format!("{} {} over {against}", over.work.name(), over.rival.name());
+    let median = |entry: &Entry| entry.spread(cpu).map(|spread| spread.median);
+    let ratio = Spread::of_ratios(&over.values(cpu), &under.values(cpu));
+    Row::reported(CASE, metric, "ns of processor/message", median(over), median(under)).with_ratio(ratio)
+}
+
 /// The peer that delivered most.
 pub(super) fn best_peer(table: &Table, work: Work) -> Option<&Entry> {
     let median = |entry: &Entry| entry.spread(rate).map_or(0.0, |spread| spread.median);
@@ -117,7 +125,8 @@ pub(super) fn saturated(table: &Table) -> Vec<Row> {
         for contestant in [Contestant::Batch, Contestant::Single] {
             let Some(laneway) = table.of(work, Rival::Own(contestant)) else { continue };
             let others = table.0.iter().filter(|entry| entry.work == work && !entry.rival.is_laneway());
-            let reported = others.map(|other| ratio_row(laneway, other, other.rival.name(), None));
+            let reported = others.clone().map(|other| ratio_row(laneway, other, other.rival.name(), None));
+            rows.extend(others.map(|other| cost_row(laneway, other, other.rival.name())));
             rows.extend(reported.filter(|row| gated.iter().all(|known| known.metric != row.metric)));
         }
         rows.extend(gated);

@@ -68,7 +68,8 @@ fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let processors = read("/proc/cpuinfo");
     let model = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    // Not those this process may use: it is pinned.
+    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
     format!(
         "{} × {}, Linux {}",
         count,
