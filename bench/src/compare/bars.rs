@@ -255,6 +255,26 @@ mod tests {
     }
 
     #[test]
+    fn a_round_trip_may_take_a_tenth_longer_than_the_tokio_relays_and_a_paced_one_no_longer_than_the_best_peers() {
+        use crate::compare::delays::Delays;
+        let delayed = |way, rival, us: f64| {
+            let run = Delays { us: [us, 2.0 * us, 3.0 * us], wait_share: 0.0 };
+            Delayed { way, rival, runs: vec![Some(run)] }
+        };
+        let paced = Way::Paced(20_000);
+        let rows = delays(&[
+            delayed(Way::Echo, LANEWAY, 10.5),
+            delayed(Way::Echo, TOKIO, 10.0),
+            delayed(paced, LANEWAY, 12.0),
+            delayed(paced, Rival::Peer(Peer::Nats), 30.0),
+            delayed(paced, Rival::Peer(Peer::Redis), 10.0),
+        ]);
+        let barred: Vec<_> = rows.iter().filter_map(|row| Some((row.ratio?, row.bar?, row.holds?))).collect();
+        let expected = [(1.05, 1.1, true), (1.2, 1.0, false), (1.2, 1.0, false), (1.2, 1.5, true)];
+        assert_eq!(barred, expected, "{rows:?}");
+    }
+
+    #[test]
     fn a_large_message_may_be_slower_if_it_is_cheaper() {
         let (slow, fast) = (entry(LANEWAY, &[8.0]), entry(Rival::Peer(Peer::Redis), &[10.0]));
         let row = ratio_row(&slow, &fast, "redis", Some(LARGE_OVER_PEER));

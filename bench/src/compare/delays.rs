@@ -153,3 +153,25 @@ fn timed(
     let watched = watch.finish()?;
     Ok(Delays::of(&latencies, rival.waited(&watched)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(ns: &[u64]) -> Option<Delays> {
+        let mut latencies = histogram().expect("bounds");
+        ns.iter().for_each(|&ns| latencies.saturating_record(ns));
+        Some(Delays::of(&latencies, 0.0))
+    }
+
+    #[test]
+    fn each_runs_percentiles_are_in_microseconds_and_their_medians_are_compared() {
+        let quick: Vec<u64> = (1..=1_000).map(|us| us * 1_000).collect();
+        // One run of three was disturbed.
+        let runs = vec![run(&quick), run(&[50_000_000]), run(&quick), None];
+        let delayed = Delayed { way: Way::Echo, rival: Rival::Peer(Peer::Nats), runs };
+        let medians: Vec<f64> = (0..3).filter_map(|place| delayed.median(place)).map(f64::round).collect();
+        assert_eq!(medians, [500.0, 990.0, 999.0]);
+        assert_eq!(delayed.values(0).iter().flatten().count(), 3, "the lost run has no value");
+    }
+}

@@ -78,3 +78,21 @@ fn allow_files(count: u64) -> Result<()> {
     }
     setrlimit(Resource::RLIMIT_NOFILE, count, hard).map_err(Error::errno("raising the limit of open files"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::bars;
+
+    #[test]
+    fn memory_is_told_for_each_rival_and_a_failed_one_is_left_out() {
+        let own = Rival::Own(Contestant::Single);
+        let rows = bars::idle(&vec![
+            (own, Some(1_000.0)),
+            (Rival::Peer(Peer::Nats), Some(4e4)),
+            (Rival::Peer(Peer::Redis), None),
+        ]);
+        let shown: Vec<_> = rows.iter().map(|row| (row.laneway, row.floor, row.ratio)).collect();
+        assert_eq!(shown, [(Some(1_000.0), Some(4e4), Some(0.025)), (Some(1_000.0), None, None)]);
+    }
+}
