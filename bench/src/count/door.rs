@@ -26,13 +26,32 @@ struct Link {
     sent: u64,
 }
 
-/// What has arrived on each connection and was not received yet; shared with who puts it there.
-pub(super) type Arrived = Rc<RefCell<Vec<VecDeque<u8>>>>;
+/// What has arrived and was not received yet, in memory that changes places with the shard's buffers: a kernel's copies
+/// are not counted.
+#[derive(Debug)]
+pub(super) struct Wires {
+    /// Of each connection, buffers with the bytes in them.
+    arrived: Vec<VecDeque<(Box<[u8]>, usize)>>,
+    spare: Vec<Box<[u8]>>,
+    buffer_bytes: usize,
+}
+
+impl Wires {
+    /// Lets bytes arrive on a connection.
+    pub(super) fn put(&mut self, link: usize, bytes: &[u8]) {
+        let Some(arrived) = self.arrived.get_mut(link) else { return };
+        for part in bytes.chunks(self.buffer_bytes) {
+            let mut memory = self.spare.pop().unwrap_or_else(|| vec![0; self.buffer_bytes].into());
+            memory[..part.len()].copy_from_slice(part);
+            arrived.push_back((memory, part.len()));
+        }
+    }
+}
 
 /// The door.
 #[derive(Debug)]
 pub(super) struct Door {
-    arrived: Arrived,
+    wires: Rc<RefCell<Wires>>,
     pool: Pool,
     lent: VecDeque<(BufId, Box<[u8]>)>,
     links: Vec<Link>,
@@ -44,7 +63,9 @@ pub(super) struct Door {
 impl Door {
     /// A door in front of which `links` connections wait to be accepted.
     pub(super) fn new(shape: PoolShape, links: usize) -> Self {
-        let arrived = Rc::new(RefCell::new(vec![VecDeque::new(); links]));
+        let arrived = (0..links).map(|_| VecDeque::new()).collect();
+        let wires = Wires { arrived, spare: Vec::new(), buffer_bytes: shape.ingress_buffer_bytes as usize };
+        let wires = Rc::new(RefCell::new(wires));
         let links = (0..links).map(|_| Link::default()).collect();
         let now = Instant(1_000_000_000);
         Self {
@@ -59,13 +80,13 @@ impl Door {
     }
 
     /// Where bytes are put so that they arrive.
-    pub(super) fn arrived(&self) -> Arrived {
-        Rc::clone(&self.arrived)
+    pub(super) fn wires(&self) -> Rc<RefCell<Wires>> {
+        Rc::clone(&self.wires)
     }
 
     /// Whether everything that arrived was received.
     pub(super) fn is_empty(&self) -> bool {
-        self.arrived.borrow().iter().all(VecDeque::is_empty) && self.sending.is_empty()
+        self.wires.borrow().arrived.iter().all(VecDeque::is_empty) && self.sending.is_empty()
     }
 
     /// Bytes sent on a connection so far.
@@ -78,14 +99,16 @@ impl Door {
     }
 
     fn receive_all(&mut self, completions: &mut Vec<Completion>) {
-        for (link, inbound) in self.links.iter_mut().zip(self.arrived.borrow_mut().iter_mut()) {
+        let Wires { arrived, spare, .. } = &mut *self.wires.borrow_mut();
+        for (link, inbound) in self.links.iter_mut().zip(arrived) {
             let Some((key, how)) = link.receiving else { continue };
             while !inbound.is_empty() {
-                let Some((buf, mut memory)) = self.lent.pop_front() else { break };
-                let count = memory.len().min(inbound.len());
-                uncounted_copy(inbound, &mut memory[..count]);
-                self.pool.restore(buf, memory);
-                completions.push(Completion::Received { key, buf, len: count as u32 });
+                let Some((buf, empty)) = self.lent.pop_front() else { break };
+                if let Some((memory, len)) = inbound.pop_front() {
+                    spare.push(empty);
+                    self.pool.restore(buf, memory);
+                    completions.push(Completion::Received { key, buf, len: len as u32 });
+                }
                 if how == Receive::Once {
                     break;
                 }
@@ -103,17 +126,6 @@ impl Door {
             }
         }
     }
-}
-
-/// Moves the front of what arrived into a buffer: the kernel's work, which is not counted.
-#[inline(never)]
-fn uncounted_copy(inbound: &mut VecDeque<u8>, memory: &mut [u8]) {
-    let (front, back) = inbound.as_slices();
-    let from_front = front.len().min(memory.len());
-    let (first, second) = memory.split_at_mut(from_front);
-    first.copy_from_slice(&front[..from_front]);
-    second.copy_from_slice(&back[..second.len()]);
-    inbound.drain(..memory.len());
 }
 
 impl Io for Door {

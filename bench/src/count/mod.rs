@@ -29,8 +29,6 @@ const CASE: &str = "count";
 const REGRESSION_MAX: f64 = 0.03;
 /// Callgrind counts only what happens inside functions of this name: `work` calls everything through one of them.
 const MEASURED: &str = "*work*counted_part*";
-/// And nothing that happens inside of this one: what a kernel would do.
-const NOT_MEASURED: &str = "*door*uncounted_copy*";
 
 /// Runs the case: counts, and compares with the baseline or replaces it.
 pub fn run(options: &CountOptions) -> Result<Vec<Row>> {
@@ -73,7 +71,6 @@ fn callgrind(work: Work) -> Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no"])
         .arg(format!("--toggle-collect={MEASURED}"))
-        .arg(format!("--toggle-collect={NOT_MEASURED}"))
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(child::own_program()?)
         .args(["counted", work.name()])

@@ -1,5 +1,7 @@
 //! A whole shard behind a door in memory: a publisher and its subscribers, sessions open.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use laneway_broker::config::Settings;
@@ -11,7 +13,7 @@ use laneway_proto::control::{Body, Control, DeclareTopics, Hello, Sub, Subscribe
 use laneway_proto::limits::{NODE_ID_BYTES, TOPIC_ID_DYNAMIC_FIRST};
 use laneway_proto::session::handshake::{PREFACE, feature};
 
-use super::door::{Arrived, Door};
+use super::door::{Door, Wires};
 use crate::error::{Error, Result};
 use crate::wire::{Block, Framing, Shape};
 
@@ -26,7 +28,7 @@ const PUBLISHER: usize = 0;
 /// The shard, and what its publisher writes.
 pub(super) struct Broker {
     shard: Shard<Door>,
-    arrived: Arrived,
+    wires: Rc<RefCell<Wires>>,
     block: Block,
     next_number: u32,
     subscribers: usize,
@@ -39,7 +41,7 @@ impl Broker {
         let mesh = mesh::wire(1, settings.pools.mesh_chunks_max).into_iter().next();
         let mesh = mesh.ok_or_else(|| Error::Failed("a shard has an end of the mesh".into()))?;
         let io = Door::new(settings.pools.shape, subscribers + 1);
-        let arrived = io.arrived();
+        let wires = io.wires();
         let mut shard = Shard::new(ShardParts {
             io,
             mesh,
@@ -50,7 +52,7 @@ impl Broker {
             datagrams: Vec::new(),
         });
         shard.start();
-        let mut broker = Self { shard, arrived, block: Block::new(framing, shape), next_number: 1, subscribers };
+        let mut broker = Self { shard, wires, block: Block::new(framing, shape), next_number: 1, subscribers };
         broker.turns(OPENING_TURNS)?;
         let topics = (0..shape.topics)
             .map(|place| Topic { id: TOPIC_ID_DYNAMIC_FIRST + place, name: name(place), ..Topic::default() })
@@ -85,9 +87,7 @@ impl Broker {
     }
 
     fn arrive(&self, link: usize, bytes: &[u8]) {
-        if let Some(arrived) = self.arrived.borrow_mut().get_mut(link) {
-            arrived.extend(bytes);
-        }
+        self.wires.borrow_mut().put(link, bytes);
     }
 
     /// Messages of a block.
