@@ -15,7 +15,7 @@ use laneway_proto::session::handshake::{PREFACE, feature};
 
 use super::door::{Door, Wires};
 use crate::error::{Error, Result};
-use crate::wire::{Block, Framing, Shape};
+use crate::wire::{Block, Shape};
 
 /// Turns that a session takes to open, with room to spare.
 const OPENING_TURNS: u32 = 20;
@@ -35,8 +35,9 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    /// A shard to whose topics, one for each of `shape`, `subscribers` connections have subscribed in turn.
-    pub(super) fn open(framing: Framing, shape: Shape, subscribers: usize) -> Result<Self> {
+    /// A shard to whose topics, one for each of `shape`, `subscribers` connections have subscribed in turn; its publisher
+    /// writes `block`.
+    pub(super) fn open(block: Block, shape: Shape, subscribers: usize) -> Result<Self> {
         let settings = Arc::new(Settings::default());
         let mesh = mesh::wire(1, settings.pools.mesh_chunks_max).into_iter().next();
         let mesh = mesh.ok_or_else(|| Error::Failed("a shard has an end of the mesh".into()))?;
@@ -52,7 +53,7 @@ impl Broker {
             datagrams: Vec::new(),
         });
         shard.start();
-        let mut broker = Self { shard, wires, block: Block::new(framing, shape), next_number: 1, subscribers };
+        let mut broker = Self { shard, wires, block, next_number: 1, subscribers };
         broker.turns(OPENING_TURNS)?;
         let topics = (0..shape.topics)
             .map(|place| Topic { id: TOPIC_ID_DYNAMIC_FIRST + place, name: name(place), ..Topic::default() })

@@ -19,7 +19,7 @@ const CYCLE: Shape = Shape { payload_bytes: 64, topics: 10 };
 /// Repetitions of the small ones.
 const REPEATS: u32 = 1_000;
 /// Blocks through a shard, and before it counts.
-const BLOCKS: u32 = 20;
+const BLOCKS: u32 = 50;
 const BLOCKS_BEFORE: u32 = 5;
 const ROUTER_TOPICS: u32 = 1_000;
 /// A topic id of the broker's.
@@ -40,7 +40,9 @@ pub enum Work {
     RouteRebuild,
     /// A message from received bytes to the send: one subscriber.
     Shard1,
-    /// The same with ten subscribers.
+    /// The same of messages each of which arrives alone: mostly what a turn costs.
+    OneATurn,
+    /// A message in a block from received bytes to the send: ten subscribers.
     Fanout10,
     /// The same as BATCH frames.
     Fanout10Batch,
@@ -50,13 +52,14 @@ pub enum Work {
 
 impl Work {
     /// All of it.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CodecHeader,
         Self::CodecRun,
         Self::CodecBatch,
         Self::Route,
         Self::RouteRebuild,
         Self::Shard1,
+        Self::OneATurn,
         Self::Fanout10,
         Self::Fanout10Batch,
         Self::Topics10,
@@ -71,6 +74,7 @@ impl Work {
             Self::Route => "route",
             Self::RouteRebuild => "route-rebuild",
             Self::Shard1 => "shard1",
+            Self::OneATurn => "one-a-turn",
             Self::Fanout10 => "fanout10",
             Self::Fanout10Batch => "fanout10-batch",
             Self::Topics10 => "topics10",
@@ -81,6 +85,7 @@ impl Work {
     pub fn units(self) -> u32 {
         match self {
             Self::CodecHeader | Self::Route | Self::RouteRebuild => REPEATS,
+            Self::OneATurn => BLOCKS,
             Self::CodecRun => REPEATS * Block::new(Framing::Single, SHAPE).messages(),
             Self::CodecBatch => REPEATS * Block::new(Framing::Batch, SHAPE).messages(),
             Self::Shard1 | Self::Fanout10 => BLOCKS * Block::new(Framing::Single, SHAPE).messages(),
@@ -97,10 +102,11 @@ impl Work {
             Self::CodecBatch => codec_batch(),
             Self::Route => route(),
             Self::RouteRebuild => route_rebuild(),
-            Self::Shard1 => through_shard(Framing::Single, SHAPE, 1),
-            Self::Fanout10 => through_shard(Framing::Single, SHAPE, 10),
-            Self::Fanout10Batch => through_shard(Framing::Batch, SHAPE, 10),
-            Self::Topics10 => through_shard(Framing::Single, CYCLE, 10),
+            Self::Shard1 => through_shard(Block::new(Framing::Single, SHAPE), SHAPE, 1),
+            Self::OneATurn => through_shard(Block::with_messages(Framing::Single, SHAPE, 1), SHAPE, 1),
+            Self::Fanout10 => through_shard(Block::new(Framing::Single, SHAPE), SHAPE, 10),
+            Self::Fanout10Batch => through_shard(Block::new(Framing::Batch, SHAPE), SHAPE, 10),
+            Self::Topics10 => through_shard(Block::new(Framing::Single, CYCLE), CYCLE, 10),
         }
     }
 }
@@ -196,8 +202,8 @@ fn route_rebuild() -> Result<()> {
     })
 }
 
-fn through_shard(framing: Framing, shape: Shape, subscribers: usize) -> Result<()> {
-    let mut broker = Broker::open(framing, shape, subscribers)?;
+fn through_shard(block: Block, shape: Shape, subscribers: usize) -> Result<()> {
+    let mut broker = Broker::open(block, shape, subscribers)?;
     for _ in 0..BLOCKS_BEFORE {
         broker.put();
         broker.deliver()?;
