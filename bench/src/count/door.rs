@@ -68,15 +68,7 @@ impl Door {
         let wires = Rc::new(RefCell::new(wires));
         let links = (0..links).map(|_| Link::default()).collect();
         let now = Instant(1_000_000_000);
-        Self {
-            arrived,
-            pool: Pool::new(shape),
-            lent: VecDeque::new(),
-            links,
-            sending: Vec::new(),
-            held: Vec::new(),
-            now,
-        }
+        Self { wires, pool: Pool::new(shape), lent: VecDeque::new(), links, sending: Vec::new(), held: Vec::new(), now }
     }
 
     /// Where bytes are put so that they arrive.
