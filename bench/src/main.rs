@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use laneway_bench::args::{Args, Command};
 use laneway_bench::error::Result;
-use laneway_bench::{case, child, gate, reaper, relay, report};
+use laneway_bench::{case, child, compare, count, gate, reaper, relay, report};
 
 fn main() -> ExitCode {
     match run(Args::parse().command) {
@@ -29,6 +29,20 @@ fn run(command: Command) -> Result<ExitCode> {
             reaper::install();
             let rows = case::floor::run(&common)?;
             (common, rows)
+        }
+        Command::Counted { work } => {
+            work.run()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Count(options) => {
+            reaper::install();
+            let rows = count::run(&options)?;
+            (options.common, rows)
+        }
+        Command::Compare(options) => {
+            reaper::install();
+            let rows = compare::run(&options)?;
+            (options.common, rows)
         }
         Command::Throughput(options) => {
             reaper::install();

@@ -14,11 +14,11 @@ use laneway_bench::wire::{Block, Expect, Framing, Index, Receive, Relay, Shape, 
 const BASES: [Base; 4] = [Base::Uring, Base::Tokio, Base::TokioUring, Base::Glommio];
 const BLOCKS: u32 = 40;
 
-fn relay(base: Base, index: bool, subscribers: usize) -> Child {
+fn relay(base: Base, flag: Option<&str>, subscribers: usize) -> Child {
     let program = Path::new(env!("CARGO_BIN_EXE_laneway-bench"));
     // Tests are no measurement: both sides may share a processor.
     let cores = Cores::find().unwrap_or(Cores { target: 0, load: 0 });
-    Child::relay(program, base, index, subscribers, cores).expect("a relay")
+    Child::relay(program, base, flag, subscribers, cores).expect("a relay")
 }
 
 /// Publishes `BLOCKS` blocks, leaves, and returns what each subscriber got until it was disconnected.
@@ -45,7 +45,7 @@ fn through(child: &Child, subscribers: usize, block: &mut Block) -> Vec<Vec<u8>>
 #[test]
 fn every_relay_forwards_everything_in_order_to_every_subscriber_and_again_for_the_next_publisher() {
     for base in BASES.into_iter().filter(|base| base.is_built_in()) {
-        let child = relay(base, false, 3);
+        let child = relay(base, None, 3);
         for payload_bytes in [64, 5_000, 300_000] {
             let shape = Shape { payload_bytes, topics: 1 };
             let mut block = Block::new(Framing::Relay, shape);
@@ -65,7 +65,7 @@ fn every_relay_forwards_everything_in_order_to_every_subscriber_and_again_for_th
 
 #[test]
 fn the_index_relay_gives_each_subscriber_its_own_frames() {
-    let child = relay(Base::Uring, true, 10);
+    let child = relay(Base::Uring, Some("--index"), 10);
     let shape = Shape { payload_bytes: 64, topics: 10 };
     let mut block = Block::new(Framing::Index, shape);
     for (index, got) in (0..).zip(through(&child, 10, &mut block)) {
@@ -78,7 +78,7 @@ fn the_index_relay_gives_each_subscriber_its_own_frames() {
 #[test]
 fn a_subscriber_that_leaves_early_holds_nobody_up() {
     for base in BASES.into_iter().filter(|base| base.is_built_in()) {
-        let child = relay(base, false, 2);
+        let child = relay(base, None, 2);
         let mut publisher = TcpStream::connect(child.address).expect("connects");
         let leaves = TcpStream::connect(child.address).expect("connects");
         let mut stays = TcpStream::connect(child.address).expect("connects");
