@@ -65,9 +65,7 @@ fn line(event: &Event<'_>) -> String {
         Event::Maybe { lane, topic } => tell(3, lane, 0, topic.id(), 0, b""),
         Event::Dropped { lane, topic } => tell(4, lane, 0, topic.id(), 0, b""),
         Event::Lost { lane, reason, topic, count } => tell(5, lane, reason, topic, count as usize, b""),
-        Event::Result { topic, code, text } => {
-            tell(6, Lane(0), code.0, topic.map_or(0, Topic::id), text.len(), text)
-        }
+        Event::Result { topic, code, text } => tell(6, Lane(0), code.0, topic.map_or(0, Topic::id), text.len(), text),
         Event::Named { topic, name } => tell(7, Lane(0), 0, topic, name.len(), name),
     }
 }

@@ -40,7 +40,13 @@ impl<'d> Device<'d> {
     /// A device that is silent until it is told to connect. `entropy` differs from start to start: a hardware random
     /// number, or a counter in memory that survives a reset, mixed with the chip's serial number. A host that sees the old
     /// one again takes the device for the one it knows, and the numbers do not fit.
-    pub fn new<const MESSAGE: usize, const WINDOW: usize, const TOPICS: usize, const LANES: usize, const FRAME: usize>(
+    pub fn new<
+        const MESSAGE: usize,
+        const WINDOW: usize,
+        const TOPICS: usize,
+        const LANES: usize,
+        const FRAME: usize,
+    >(
         memory: &'d mut SizedMemory<MESSAGE, WINDOW, TOPICS, LANES, FRAME>,
         config: &'d Config,
         entropy: u32,
@@ -100,13 +106,14 @@ impl<'d> Device<'d> {
             self.take(now, bytes.get(..count).unwrap_or_default(), &mut on_event);
         }
         let mut failure = None;
-        let mut write = |bytes: &[u8]| match port.write_ready().and_then(|ready| if ready { port.write(bytes) } else { Ok(0) }) {
-            Ok(count) => count,
-            Err(error) => {
-                failure = Some(error);
-                0
-            }
-        };
+        let mut write =
+            |bytes: &[u8]| match port.write_ready().and_then(|ready| if ready { port.write(bytes) } else { Ok(0) }) {
+                Ok(count) => count,
+                Err(error) => {
+                    failure = Some(error);
+                    0
+                }
+            };
         let sleep = self.node.poll(now, &mut write, &mut on_event);
         failure.map_or(Ok(sleep), Err)
     }

@@ -85,11 +85,14 @@ pub(crate) struct Lane {
     is_hurt: bool,
     // Receiving.
     is_fresh: bool,
-    pub(crate) owes_ack: bool,
+    /// Frames that arrived and were not acknowledged, and whether that cannot wait.
+    owed: u8,
+    is_urgent: bool,
     pub(crate) owes_credit: bool,
     credit: u16,
     granted: u16,
     next: u16,
+    /// Reliable: since when an ACK is owed; otherwise when a frame was taken.
     since: u32,
     /// The number of the oldest slot.
     oldest: u16,
@@ -119,7 +122,8 @@ impl Lane {
         is_recovering: false,
         is_hurt: false,
         is_fresh: false,
-        owes_ack: false,
+        owed: 0,
+        is_urgent: false,
         owes_credit: false,
         credit: 0,
         granted: 0,
@@ -145,7 +149,8 @@ impl Lane {
     /// A session is open: numbers start anew. Nothing is under way.
     pub(crate) fn open(&mut self) {
         (self.oldest, self.next, self.order, self.backoff, self.granted) = (1, 1, 0, 0, self.credit);
-        (self.is_recovering, self.is_hurt, self.is_fresh, self.owes_ack, self.owes_credit) = Default::default();
+        self.owed = 0;
+        (self.is_recovering, self.is_hurt, self.is_fresh, self.is_urgent, self.owes_credit) = Default::default();
     }
 
     pub(crate) const fn exists(&self) -> bool {
@@ -308,8 +313,12 @@ impl Lane {
             if self.credit != 0 && before(self.granted, seq) {
                 return Take::No;
             }
-            self.owes_ack = true;
+            if self.owed == 0 {
+                self.since = now;
+            }
+            self.owed = self.owed.saturating_add(1);
             if seq != self.next {
+                self.is_urgent = true;
                 return Take::No;
             }
             self.next = seq.wrapping_add(1);
@@ -324,8 +333,16 @@ impl Lane {
         Take::Yes(missed)
     }
 
-    /// What ACK says of it.
-    pub(crate) const fn next(&self) -> u16 {
+    /// Since when an ACK is owed, and whether it cannot wait: a frame came twice or ahead of a missing one, or half the
+    /// window came. One frame alone always waits a little, as an ACK for each would leave no line to anybody else.
+    pub(crate) fn owes_ack(&self) -> Option<(u32, bool)> {
+        let half = (self.size >> 1).max(self.size.min(2));
+        (self.owed > 0).then_some((self.since, self.is_urgent || self.owed >= half))
+    }
+
+    /// What ACK says of it; nothing is owed any more.
+    pub(crate) fn ack(&mut self) -> u16 {
+        (self.owed, self.is_urgent) = (0, false);
         self.next
     }
 

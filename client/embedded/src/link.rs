@@ -4,8 +4,8 @@ use crate::crc::{crc32, session_preset};
 use crate::event::{Code, Event, Topic};
 use crate::lane::{Lane, Offer};
 use crate::limits::{
-    BAD_FRAMES_MAX, DEAD_MS_MIN, HELLO_US, LANES_MAX, MTU_MAX, MTU_MIN, NAME_BYTES_MAX, OVERHEAD_BYTES, REFUSED_US, RTO_US,
-    RTO_US_MAX, WINDOW_MAX,
+    BAD_FRAMES_MAX, DEAD_MS_MIN, HELLO_US, LANES_MAX, MTU_MAX, MTU_MIN, NAME_BYTES_MAX, REFUSED_US, RTO_US, RTO_US_MAX,
+    WINDOW_MAX,
 };
 use crate::node::{Handler, Node};
 
@@ -164,7 +164,8 @@ impl<'d> Node<'d> {
         self.link.quiet_us = u32::from(u16_at(body, 18)) * 333;
         for lane in self.lanes.iter_mut() {
             let wanted = (lane.kind as u8) << 4 | lane.number;
-            let found = lanes.chunks_exact(LANE_BYTES).find(|offer| offer.first().is_some_and(|first| first & 0x37 == wanted));
+            let found =
+                lanes.chunks_exact(LANE_BYTES).find(|offer| offer.first().is_some_and(|first| first & 0x37 == wanted));
             lane.describe(found.map(|offer| Offer {
                 window: offer.get(1).copied().unwrap_or_default(),
                 selective: offer.first().is_some_and(|first| first & 8 != 0),
@@ -178,7 +179,11 @@ impl<'d> Node<'d> {
     pub(crate) fn on_open(&mut self, on_event: Handler<'_, 'd>) {
         self.link.state = State::Open;
         self.lanes.iter_mut().for_each(Lane::open);
-        self.topics.iter_mut().for_each(|entry| if entry.name.is_some() { entry.open() });
+        self.topics.iter_mut().for_each(|entry| {
+            if entry.name.is_some() {
+                entry.open()
+            }
+        });
         (self.heard, self.has_to_say, self.bad_in_a_row) = (self.now, true, 0);
         on_event(self, Event::Opened);
     }
@@ -259,7 +264,7 @@ impl<'d> Node<'d> {
             self.end(Code::TIMEOUT, on_event);
             return;
         }
-        let first = RTO_US + (u32::from(self.payload + OVERHEAD_BYTES) * self.byte_us16 >> 4) * 3;
+        let first = RTO_US + self.frame_us() * 3;
         for index in 0..self.lanes.len() {
             let Some((lane, slots)) = self.lane_mut(index) else { break };
             let rto = (first << lane.backoff).min(RTO_US_MAX.max(first));

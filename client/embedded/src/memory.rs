@@ -42,7 +42,10 @@ impl<const MESSAGE: usize, const WINDOW: usize, const TOPICS: usize, const LANES
             assert!(WINDOW >= 1 && WINDOW <= 16, "a window is 1 to 16 messages");
             assert!(TOPICS >= 1 && TOPICS <= 255, "1 to 255 topics");
             assert!(LANES >= 1 && LANES <= 8, "1 to 8 lanes, the control lane included");
-            assert!(FRAME >= 128 && FRAME >= MESSAGE + 18 + MESSAGE / 254, "a frame buffer holds a message and 18 bytes");
+            assert!(
+                FRAME >= 128 && FRAME >= MESSAGE + 18 + MESSAGE / 254,
+                "a frame buffer holds a message and 18 bytes"
+            );
         }
         Self {
             lanes: [Lane::EMPTY; LANES],

@@ -3,9 +3,7 @@
 use crate::config::{Config, Kind, Lane as LaneNumber, Subscription, window};
 use crate::event::{Code, Counters, Event, Refused, Topic};
 use crate::lane::{Lane, Slot};
-use crate::limits::{
-    DEAD_MS_DEFAULT, DEAD_MS_MIN, OVERHEAD_BYTES, TOPIC_DEVICE_FIRST, TOPIC_HOST_FIRST, mtu_of_baud,
-};
+use crate::limits::{DEAD_MS_DEFAULT, DEAD_MS_MIN, OVERHEAD_BYTES, TOPIC_DEVICE_FIRST, TOPIC_HOST_FIRST, mtu_of_baud};
 use crate::link::Link;
 use crate::topics::{self, Entry, FILTER, RETAIN, SAY_SUB, SAY_TOPIC, SAY_UNSUB, UNFIT};
 
@@ -70,7 +68,7 @@ impl<'d> Node<'d> {
         }
         topics.fill(Entry::FREE);
         let mtu = mtu_of_baud(config.baud).min(message as u16);
-        let byte_us16 = if config.baud == 0 { 0 } else { 160_000_000 / config.baud };
+        let byte_us16 = 160_000_000_u32.checked_div(config.baud).unwrap_or_default();
         let frame_ms = u32::from(mtu + OVERHEAD_BYTES) * byte_us16 / 16_000;
         let dead_ms = match config.dead_ms {
             0 => u32::from(DEAD_MS_DEFAULT).max(frame_ms * 30).min(u32::from(u16::MAX)),
@@ -131,11 +129,7 @@ impl<'d> Node<'d> {
 
     /// The first id that this side binds, and the first one of the peer.
     pub(crate) const fn first_ids(&self) -> (u16, u16) {
-        if self.is_host() {
-            (TOPIC_HOST_FIRST, TOPIC_DEVICE_FIRST)
-        } else {
-            (TOPIC_DEVICE_FIRST, TOPIC_HOST_FIRST)
-        }
+        if self.is_host() { (TOPIC_HOST_FIRST, TOPIC_DEVICE_FIRST) } else { (TOPIC_DEVICE_FIRST, TOPIC_HOST_FIRST) }
     }
 
     /// Begins to seek a host, and seeks a new session whenever one ends, until [`Self::disconnect`]. `now`: microseconds
@@ -217,13 +211,7 @@ impl<'d> Node<'d> {
     ///
     /// # Errors
     /// [`Refused`] says why it was not queued.
-    pub fn publish_at(
-        &mut self,
-        topic: Topic,
-        lane: LaneNumber,
-        payload: &[u8],
-        time: u32,
-    ) -> Result<(), Refused> {
+    pub fn publish_at(&mut self, topic: Topic, lane: LaneNumber, payload: &[u8], time: u32) -> Result<(), Refused> {
         self.queue(topic, lane, payload, Some(time))
     }
 
@@ -302,6 +290,11 @@ impl<'d> Node<'d> {
     pub(crate) fn lane_mut(&mut self, index: usize) -> Option<(&mut Lane, &mut [Slot])> {
         let from = index * self.window;
         Some((self.lanes.get_mut(index)?, self.slots.get_mut(from..from + self.window)?))
+    }
+
+    /// Microseconds that the largest frame of the session is on the line.
+    pub(crate) fn frame_us(&self) -> u32 {
+        (u32::from(self.payload + OVERHEAD_BYTES) * self.byte_us16) >> 4
     }
 
     /// Whether a moment has come; if not, the next poll is at that moment at the latest.

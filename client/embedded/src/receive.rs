@@ -36,7 +36,8 @@ pub(crate) struct Numbered<'f> {
 impl<'d> Node<'d> {
     /// A frame as it came, its CRC included.
     pub(crate) fn on_frame(&mut self, frame: &[u8], on_event: Handler<'_, 'd>) {
-        let Some((body, crc)) = frame.split_last_chunk::<CRC_BYTES>().filter(|(body, _)| body.len() >= HEADER_BYTES) else {
+        let Some((body, crc)) = frame.split_last_chunk::<CRC_BYTES>().filter(|(body, _)| body.len() >= HEADER_BYTES)
+        else {
             self.on_bad();
             return;
         };

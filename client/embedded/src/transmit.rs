@@ -4,6 +4,7 @@ use crate::cobs::{self, gap_bytes};
 use crate::config::Lane as LaneNumber;
 use crate::crc::crc32;
 use crate::event::{Event, Topic};
+use crate::lane::Lane;
 use crate::limits::{CRC_BYTES, HEADER_BYTES, IDLE_US, LANES_MAX};
 use crate::node::{Handler, Node};
 use crate::receive::{ACK, CTRL, TIME};
@@ -58,7 +59,7 @@ impl<'d> Node<'d> {
         if is_free {
             self.free_at = self.now;
         }
-        let airtime = (self.transmit_end - self.transmit_at) as u32 * self.byte_us16 >> 4;
+        let airtime = ((self.transmit_end - self.transmit_at) as u32 * self.byte_us16) >> 4;
         (self.free_at, self.said) = (self.free_at.wrapping_add(airtime), self.now);
     }
 
@@ -67,16 +68,26 @@ impl<'d> Node<'d> {
         if self.next_link_frame() {
             return true;
         }
-        self.is_open() && (self.ack() || self.time() || self.data(on_event))
+        self.is_open() && (self.ack(false) || self.time() || self.data(on_event) || self.ack(true))
     }
 
-    fn ack(&mut self) -> bool {
+    /// What has arrived on all lanes that owe it, if one cannot wait, or if the line is idle.
+    fn ack(&mut self, is_idle: bool) -> bool {
+        let frame_us = self.frame_us();
+        let mut is_due = is_idle;
+        for index in 0..self.lanes.len() {
+            if let Some((since, is_urgent)) = self.lanes.get(index).and_then(Lane::owes_ack) {
+                is_due |= is_urgent || self.is_due(since.wrapping_add(frame_us));
+            }
+        }
+        if !is_due {
+            return false;
+        }
         let mut entries = [[0; 6]; LANES_MAX];
         let mut count = 0;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.owes_ack) {
-            lane.owes_ack = false;
+        for lane in self.lanes.iter_mut().filter(|lane| lane.owes_ack().is_some()) {
             let Some(entry) = entries.get_mut(count) else { break };
-            let [low, high] = lane.next().to_le_bytes();
+            let [low, high] = lane.ack().to_le_bytes();
             // Nothing is kept that arrives ahead: the map stays 0.
             (*entry, count) = ([lane.number, low, high, 0, 0, 0], count + 1);
         }
