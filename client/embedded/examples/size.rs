@@ -5,7 +5,7 @@
 use core::mem::MaybeUninit;
 
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
-use laneway_embedded::{Code, Config, Device, Event, Lane, Memory, Refused, Subscription, Topic};
+use laneway_embedded::{Config, Device, Event, Memory, Node};
 
 /// A port as drivers have it.
 pub struct Port(pub fn(&mut [u8]) -> usize, pub fn(&[u8]) -> usize, pub fn() -> bool);
@@ -45,27 +45,7 @@ impl WriteReady for Port {
 pub static MEMORY: Memory = Memory::new();
 pub static DEVICE: MaybeUninit<Device<'static>> = MaybeUninit::uninit();
 
-pub fn new(memory: &'static mut Memory, config: &'static Config) -> Device<'static> {
-    Device::new(memory, config, 1)
-}
-
-pub fn connect(device: &mut Device<'static>) -> Option<Topic> {
-    device.connect(0);
-    device.subscribe("tank/valve", &Subscription::PLAIN)?;
-    device.topic("tank/level", true)
-}
-
-pub fn publish(device: &mut Device<'static>, topic: Topic, lane: Lane) -> Result<(), Refused> {
-    device.publish_at(topic, lane, b"21.5", 0)?;
-    device.publish(topic, lane, b"21.5")
-}
-
-pub fn leave(device: &mut Device<'static>, topic: Topic) {
-    device.unsubscribe(topic);
-    device.grant(Lane::COMMAND, 1);
-    device.disconnect(Code::SHUTDOWN);
-}
-
-pub fn turn(device: &mut Device<'static>, port: &mut Port, on_event: fn(&Event<'_>)) -> Result<u32, ErrorKind> {
-    device.service(port, 0, |_, event| on_event(&event))
-}
+/// What is generated for an application, beside the library's own code.
+pub type OnEvent = fn(&mut Node<'static>, Event<'_>);
+pub static NEW: fn(&'static mut Memory, &'static Config, u32) -> Device<'static> = Device::new;
+pub static SERVICE: fn(&mut Device<'static>, &mut Port, u32, OnEvent) -> Result<u32, ErrorKind> = Device::service;

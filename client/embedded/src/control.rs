@@ -3,11 +3,11 @@
 use crate::config::{Lane as LaneNumber, Subscription};
 use crate::event::{Code, Event};
 use crate::lane::Slot;
-use crate::limits::LANES_MAX;
 use crate::link::{u16_at, u32_at};
-use crate::node::{Handler, Node};
+use crate::node::{Node, Tell};
 use crate::receive::{Malformed, Numbered, must};
 use crate::topics::{Entry, FILTER, KNOWN, RETAIN, SAY_SUB, SAY_TOPIC, SAY_UNSUB, UNFIT};
+use crate::transmit::Frame;
 
 const TOPIC: u8 = 1;
 const SUB: u8 = 2;
@@ -22,7 +22,7 @@ const GOES: u16 = 0x100;
 
 impl<'d> Node<'d> {
     /// Queues control messages for as long as there are some and lane 0 has room.
-    pub(crate) fn say(&mut self, on_event: Handler<'_, 'd>) {
+    pub(crate) fn say(&mut self, on_event: &mut Tell<'_, 'd>) {
         while self.lanes.first().is_some_and(|lane| !lane.is_full()) {
             if !self.say_credit() && !self.say_answer() && !self.say_entry(on_event) {
                 break;
@@ -30,35 +30,48 @@ impl<'d> Node<'d> {
         }
     }
 
-    /// Queues one message; `entry` is what becomes of its slot's topic.
-    fn queue_control(&mut self, entry: u16, parts: &[&[u8]]) {
-        let Some(lane) = self.lanes.first_mut() else { return };
-        lane.count += 1;
-        let offset = lane.count - 1;
-        self.fill(0, offset, Slot::new(entry, 0, None), parts);
+    /// A control message that is being queued; `entry` is what its slot says. Ends with [`Self::queued`].
+    fn queue_control(&mut self, entry: u16) -> Frame<'_> {
+        if let Some((lane, slots)) = self.lane_mut(0) {
+            if let Some(slot) = slots.get_mut(lane.place(lane.count)) {
+                *slot = Slot::new(entry, 0, None);
+            }
+        }
+        let offset = self.lanes.first().map_or(0, |lane| lane.count);
+        Frame { buffer: self.data_mut(0, offset), end: 0 }
+    }
+
+    /// It has so many bytes.
+    fn queued(&mut self, bytes: usize) {
+        if let Some((lane, slots)) = self.lane_mut(0) {
+            if let Some(slot) = slots.get_mut(lane.place(lane.count)) {
+                slot.bytes = bytes as u16;
+            }
+            lane.count += 1;
+        }
     }
 
     fn say_credit(&mut self) -> bool {
-        let mut entries = [[0; 3]; LANES_MAX];
-        let mut count = 0;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.owes_credit) {
-            lane.owes_credit = false;
-            let Some(entry) = entries.get_mut(count) else { break };
-            let [low, high] = lane.granted().to_le_bytes();
-            (*entry, count) = ([lane.number, low, high], count + 1);
-        }
-        if count > 0 {
-            let entries = entries.get(..count).unwrap_or_default().as_flattened();
-            self.queue_control(0, &[&[CREDIT, count as u8], entries]);
-        }
-        count > 0
+        let Some(index) = self.lanes.iter().position(|lane| lane.owes_credit) else { return false };
+        let Some(lane) = self.lanes.get_mut(index) else { return false };
+        let (number, granted) = (lane.number, lane.granted());
+        lane.owes_credit = false;
+        let mut message = self.queue_control(0);
+        message.put(&[CREDIT, 1, number]);
+        message.put16(granted);
+        let bytes = message.end();
+        self.queued(bytes);
+        true
     }
 
     #[cfg(feature = "host")]
     fn say_answer(&mut self) -> bool {
         let request = core::mem::take(&mut self.answer);
         if request > 0 {
-            self.queue_control(0, &[&[RESULT, request, 0]]);
+            let mut message = self.queue_control(0);
+            message.put(&[RESULT, request, 0]);
+            let bytes = message.end();
+            self.queued(bytes);
         }
         request > 0
     }
@@ -70,41 +83,56 @@ impl<'d> Node<'d> {
     }
 
     /// The next thing to be said of the table: topics first, as subscriptions name them.
-    fn say_entry(&mut self, on_event: Handler<'_, 'd>) -> bool {
+    fn say_entry(&mut self, on_event: &mut Tell<'_, 'd>) -> bool {
         if !self.has_to_say {
             return false;
         }
-        let place = [SAY_TOPIC, SAY_SUB, SAY_UNSUB]
-            .into_iter()
-            .find_map(|bit| Some((bit, self.topics.iter().position(|entry| entry.is(bit))?)));
-        let Some((bit, place)) = place else {
-            self.has_to_say = false;
-            return false;
-        };
+        let (mut bit, mut place) = (SAY_TOPIC, 0);
+        loop {
+            match self.topics.get(place) {
+                Some(entry) if entry.is(bit) => break,
+                Some(_) => place += 1,
+                None if bit == SAY_UNSUB => {
+                    self.has_to_say = false;
+                    return false;
+                }
+                None => (bit, place) = (bit << 1, 0),
+            }
+        }
         let Some(entry) = self.topics.get_mut(place) else { return false };
         entry.bits &= !bit;
         let Entry { name: Some(name), subscription, bits } = *entry else { return true };
-        let is_filter = bits & FILTER != 0;
-        let (id, filter) = if is_filter { (0, name) } else { (self.topic_at(place).0, "") };
-        let ([low, high], request) = (id.to_le_bytes(), place as u8 + 1);
         let overhead = if bit == SAY_TOPIC { 4 } else { 14 };
+        let topic = self.topic_at(place);
         if name.len() + overhead > usize::from(self.payload) {
-            let topic = self.topic_at(place);
             if let Some(entry) = self.topics.get_mut(place) {
                 entry.bits = entry.bits & (RETAIN | FILTER) | UNFIT;
             }
-            on_event(self, Event::Result { topic: Some(topic), code: Code::LIMIT, text: b"" });
-        } else if bit == SAY_TOPIC {
-            self.queue_control(u16::from(request), &[&[TOPIC, bits & RETAIN, low, high], name.as_bytes()]);
-        } else if bit == SAY_UNSUB {
-            self.queue_control(GOES | u16::from(request), &[&[UNSUB, 0, low, high], filter.as_bytes()]);
-        } else {
+            on_event.tell(self, Event::Result { topic: Some(topic), code: Code::LIMIT, text: b"" });
+            return true;
+        }
+        let request = place as u16 + 1;
+        let is_filter = bits & FILTER != 0;
+        let (what, first) = match bit {
+            SAY_TOPIC => (request, u16::from(TOPIC) | u16::from(bits & RETAIN) << 8),
+            SAY_SUB => (0, u16::from(SUB) | request << 8),
+            _ => (GOES | request, u16::from(UNSUB)),
+        };
+        let mut message = self.queue_control(what);
+        message.put16(first);
+        message.put16(if is_filter { 0 } else { topic.0 });
+        if bit == SAY_SUB {
             let wanted = subscription.unwrap_or(&Subscription::PLAIN);
             let flags = u8::from(wanted.retained) | u8::from(wanted.no_echo) << 1;
-            let head = [SUB, request, low, high, flags, wanted.lane_plus_one, wanted.policy, 0];
-            let (rate, ttl) = (wanted.max_rate_hz.to_le_bytes(), wanted.ttl_ms.to_le_bytes());
-            self.queue_control(0, &[&head, &rate, &ttl, filter.as_bytes()]);
+            message.put(&[flags, wanted.lane_plus_one, wanted.policy, 0]);
+            message.put16(wanted.max_rate_hz);
+            message.put32(wanted.ttl_ms);
         }
+        if is_filter || bit == SAY_TOPIC {
+            message.put(name.as_bytes());
+        }
+        let bytes = message.end();
+        self.queued(bytes);
         true
     }
 
@@ -121,7 +149,7 @@ impl<'d> Node<'d> {
     }
 
     /// A control message of the peer.
-    pub(crate) fn on_control(&mut self, frame: &Numbered<'_>, on_event: Handler<'_, 'd>) -> Result<(), Malformed> {
+    pub(crate) fn on_control(&mut self, frame: &Numbered<'_>, on_event: &mut Tell<'_, 'd>) -> Result<(), Malformed> {
         let Numbered { lane, topic, body, .. } = *frame;
         let (tag, fields) = body.split_first().ok_or(Malformed)?;
         must(*tag == LOST || (lane == 0 && topic == 0))?;
@@ -130,13 +158,13 @@ impl<'d> Node<'d> {
                 let name = fields.get(3..).ok_or(Malformed)?;
                 let topic = u16_at(fields, 1);
                 must(topic >= self.first_ids().1 && !self.is_own(topic) && !name.is_empty())?;
-                on_event(self, Event::Named { topic, name });
+                on_event.tell(self, Event::Named { topic, name });
             }
             CREDIT => self.on_credit(fields)?,
             LOST => {
                 let &[on, reason, _, ..] = fields else { return Err(Malformed) };
                 must(fields.len() >= 7 && (lane == 0 || lane == on))?;
-                on_event(self, Event::Lost { lane: LaneNumber(on), reason, topic, count: u32_at(fields, 3) });
+                on_event.tell(self, Event::Lost { lane: LaneNumber(on), reason, topic, count: u32_at(fields, 3) });
             }
             CONFIRM => {
                 let (count, entries) = fields.split_first().ok_or(Malformed)?;
@@ -145,7 +173,7 @@ impl<'d> Node<'d> {
             RESULT => {
                 let (&[request, code], text) = fields.split_first_chunk().ok_or(Malformed)?;
                 let topic = request.checked_sub(1).map(|place| self.topic_at(usize::from(place)));
-                on_event(self, Event::Result { topic, code: Code(code), text });
+                on_event.tell(self, Event::Result { topic, code: Code(code), text });
             }
             #[cfg(feature = "host")]
             SUB | UNSUB if self.is_host() => self.answer = fields.first().copied().unwrap_or_default(),
@@ -156,12 +184,12 @@ impl<'d> Node<'d> {
     }
 
     fn on_credit(&mut self, fields: &[u8]) -> Result<(), Malformed> {
-        let (count, entries) = fields.split_first().ok_or(Malformed)?;
-        must(entries.len() >= usize::from(*count) * 3)?;
-        for entry in entries.chunks_exact(3).take(usize::from(*count)) {
-            let number = entry.first().copied().unwrap_or_default();
-            if let Some(lane) = self.index_of(number).and_then(|index| self.lanes.get_mut(index)) {
-                lane.on_credit(u16_at(entry, 1));
+        let (count, mut rest) = fields.split_first().ok_or(Malformed)?;
+        for _ in 0..*count {
+            let (&[number, low, high], behind) = rest.split_first_chunk().ok_or(Malformed)?;
+            rest = behind;
+            if let Some(lane) = self.find(number) {
+                lane.on_credit(u16::from_le_bytes([low, high]));
             }
         }
         Ok(())

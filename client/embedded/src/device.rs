@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::limits::{LEAD_US, POLL_US_MAX};
 use crate::memory::SizedMemory;
-use crate::node::Node;
+use crate::node::{Node, Tell};
 
 /// A device at the end of a serial line. Everything happens in its calls: [`Self::service`] reads and writes a port, or
 /// [`Self::receive`] takes bytes that came and [`Self::poll`] hands over those that go.
@@ -59,11 +59,11 @@ impl<'d> Device<'d> {
     }
 
     /// Takes bytes that came from the line.
-    pub fn receive(&mut self, now: u32, bytes: &[u8], mut on_event: impl FnMut(&mut Node<'d>, Event<'_>)) {
-        self.take(now, bytes, &mut on_event);
+    pub fn receive<F: FnMut(&mut Node<'d>, Event<'_>)>(&mut self, now: u32, bytes: &[u8], mut on_event: F) {
+        self.take(now, bytes, &mut Tell(&mut on_event));
     }
 
-    fn take(&mut self, now: u32, bytes: &[u8], on_event: &mut dyn FnMut(&mut Node<'d>, Event<'_>)) {
+    fn take(&mut self, now: u32, bytes: &[u8], on_event: &mut Tell<'_, 'd>) {
         self.node.now = now;
         for byte in bytes {
             match self.decoder.push(*byte, self.buffer) {
@@ -77,13 +77,13 @@ impl<'d> Device<'d> {
     /// Does what is due. `write` takes bytes for the line, as many as the port has room for, and says how many it took; 0:
     /// none now. Returns the microseconds after which it must be called again if nothing is received or published before:
     /// 100,000 at most.
-    pub fn poll(
+    pub fn poll<W: FnMut(&[u8]) -> usize, F: FnMut(&mut Node<'d>, Event<'_>)>(
         &mut self,
         now: u32,
-        mut write: impl FnMut(&[u8]) -> usize,
-        mut on_event: impl FnMut(&mut Node<'d>, Event<'_>),
+        mut write: W,
+        mut on_event: F,
     ) -> u32 {
-        self.node.poll(now, &mut write, &mut on_event)
+        self.node.poll(now, &mut write, &mut Tell(&mut on_event))
     }
 
     /// Reads what the port has, does what is due and writes what the port takes, without waiting for it. Returns the
@@ -91,19 +91,18 @@ impl<'d> Device<'d> {
     ///
     /// # Errors
     /// What the port says. The link heals by itself: call again.
-    pub fn service<P: Read + ReadReady + Write + WriteReady>(
-        &mut self,
-        port: &mut P,
-        now: u32,
-        mut on_event: impl FnMut(&mut Node<'d>, Event<'_>),
-    ) -> Result<u32, P::Error> {
+    pub fn service<P, F>(&mut self, port: &mut P, now: u32, mut on_event: F) -> Result<u32, P::Error>
+    where
+        P: Read + ReadReady + Write + WriteReady,
+        F: FnMut(&mut Node<'d>, Event<'_>),
+    {
         let mut bytes = [0; 32];
         while port.read_ready()? {
             let count = port.read(&mut bytes)?;
             if count == 0 {
                 break;
             }
-            self.take(now, bytes.get(..count).unwrap_or_default(), &mut on_event);
+            self.take(now, bytes.get(..count).unwrap_or_default(), &mut Tell(&mut on_event));
         }
         let mut failure = None;
         let mut write =
@@ -114,18 +113,13 @@ impl<'d> Device<'d> {
                     0
                 }
             };
-        let sleep = self.node.poll(now, &mut write, &mut on_event);
+        let sleep = self.node.poll(now, &mut write, &mut Tell(&mut on_event));
         failure.map_or(Ok(sleep), Err)
     }
 }
 
 impl<'d> Node<'d> {
-    fn poll(
-        &mut self,
-        now: u32,
-        write: &mut dyn FnMut(&[u8]) -> usize,
-        on_event: &mut dyn FnMut(&mut Self, Event<'_>),
-    ) -> u32 {
+    fn poll(&mut self, now: u32, write: &mut dyn FnMut(&[u8]) -> usize, on_event: &mut Tell<'_, 'd>) -> u32 {
         (self.now, self.sleep) = (now, POLL_US_MAX);
         self.watch(on_event);
         loop {

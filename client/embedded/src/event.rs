@@ -131,13 +131,14 @@ pub enum Refused {
 }
 
 impl core::fmt::Display for Refused {
+    #[inline]
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Full => "the lane is full; try again when a message was acknowledged",
-            Self::TooLarge => "more bytes than a frame of this link carries",
-            Self::NoLane => "there is no such lane on this link",
-            Self::NoTopic => "no topic that can be published on",
-            Self::NotOpen => "no session is open",
+            Self::Full => "lane full",
+            Self::TooLarge => "too large",
+            Self::NoLane => "no such lane",
+            Self::NoTopic => "no such topic",
+            Self::NotOpen => "no session",
         })
     }
 }

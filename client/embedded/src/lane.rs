@@ -1,7 +1,7 @@
 //! One lane: what waits for the line and what is under way on it, and what has arrived.
 
 use crate::config::{Kind, LaneSetup};
-use crate::limits::STALE_US;
+use crate::limits::{LANE_BYTES, STALE_US};
 
 /// A message that waits or is under way; its bytes lie elsewhere.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,16 +54,9 @@ pub(crate) enum Take {
     No,
 }
 
-/// What the host said of a lane that exists in the session.
+/// The lane. Small fields first: instructions of 16 bits reach bytes in the first 32 only.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Offer {
-    pub(crate) window: u8,
-    pub(crate) selective: bool,
-    pub(crate) credit: u16,
-}
-
-/// The lane.
-#[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Lane {
     pub(crate) number: u8,
     pub(crate) kind: Kind,
@@ -92,16 +85,16 @@ pub(crate) struct Lane {
     credit: u16,
     granted: u16,
     next: u16,
-    /// Reliable: since when an ACK is owed; otherwise when a frame was taken.
-    since: u32,
     /// The number of the oldest slot.
     oldest: u16,
     /// The last number that the host takes.
     limit: u16,
     /// Recovery ends when this number is acknowledged.
     mark: u16,
-    /// Airtime, in bytes, compared within a class.
+    /// Airtime, in bytes, that the lane had more than others of its class.
     pub(crate) spent: u16,
+    /// Reliable: since when an ACK is owed; otherwise when a frame was taken.
+    since: u32,
 }
 
 impl Lane {
@@ -135,15 +128,22 @@ impl Lane {
         spent: 0,
     };
 
-    pub(crate) fn new(setup: &LaneSetup, size: u8) -> Self {
-        let LaneSetup { number, kind, class, credit } = *setup;
-        Self { number, kind, class, credit, size, ..Self::EMPTY }
+    pub(crate) fn set_up(&mut self, setup: &LaneSetup, size: u8) {
+        (self.number, self.kind, self.class) = (setup.number, setup.kind, setup.class);
+        (self.credit, self.size) = (setup.credit, size);
     }
 
-    /// The host has restarted and described it, or not.
-    pub(crate) fn describe(&mut self, offer: Option<Offer>) {
-        let Offer { window, selective, credit } = offer.unwrap_or(Offer { window: 0, selective: false, credit: 0 });
-        (self.window, self.selective, self.limit, self.is_limited) = (window, selective, credit, credit != 0);
+    /// The host has restarted and described its lanes: this one is among them, or not.
+    pub(crate) fn describe(&mut self, lanes: &[u8]) {
+        let (mut rest, wanted) = (lanes, (self.kind as u8) << 4 | self.number);
+        self.window = 0;
+        while let Some((&[first, window, _, _, low, high], behind)) = rest.split_first_chunk::<LANE_BYTES>() {
+            if first & 0x37 == wanted {
+                (self.window, self.selective, self.limit) = (window, first & 8 != 0, u16::from_le_bytes([low, high]));
+                self.is_limited = self.limit != 0 && self.number != 0;
+            }
+            rest = behind;
+        }
     }
 
     /// A session is open: numbers start anew. Nothing is under way.
@@ -178,6 +178,7 @@ impl Lane {
         (if at >= self.size { at - self.size } else { at }) as usize
     }
 
+    #[inline(never)]
     pub(crate) fn slot(&self, slots: &[Slot], offset: u8) -> Slot {
         slots.get(self.place(offset)).copied().unwrap_or_default()
     }
@@ -228,15 +229,18 @@ impl Lane {
     }
 
     /// Whether something has to be sent again.
+    #[inline(never)]
     fn look(&mut self, slots: &[Slot]) {
         self.is_hurt = (0..self.sent).any(|offset| self.slot(slots, offset).has(LOST));
     }
 
-    /// Marks everything under way that has not arrived.
-    fn lose(&mut self, slots: &mut [Slot], mut is_lost: impl FnMut(&Slot) -> bool) {
-        for offset in 0..self.sent {
+    /// Marks the first `count` slots that have not arrived; `newest`: those of them that went before it.
+    #[inline(never)]
+    fn lose(&mut self, slots: &mut [Slot], count: u8, newest: Option<u8>) {
+        for offset in 0..count {
             if let Some(slot) = slots.get_mut(self.place(offset)) {
-                if !slot.has(ARRIVED) && is_lost(slot) {
+                let is_older = newest.is_none_or(|newest| newest.wrapping_sub(slot.order).wrapping_sub(1) < 127);
+                if !slot.has(ARRIVED) && is_older {
                     slot.flags |= LOST;
                 }
             }
@@ -267,13 +271,12 @@ impl Lane {
             self.is_recovering &= !before(self.mark, next);
         }
         if self.selective {
-            if let Some(newest) = newest {
-                self.lose(slots, |slot| newest.wrapping_sub(slot.order).wrapping_sub(1) < 127);
-            }
+            let count = newest.map_or(0, |_| self.sent);
+            self.lose(slots, count, newest);
         } else if arrived == 0 && self.sent > 1 && !self.is_recovering {
             self.is_recovering = true;
             self.mark = self.number_of(self.sent - 1);
-            self.lose(slots, |_| true);
+            self.lose(slots, self.sent, None);
         }
         self.look(slots);
         arrived
@@ -288,8 +291,7 @@ impl Lane {
     pub(crate) fn on_timer(&mut self, slots: &mut [Slot]) {
         self.backoff = (self.backoff + 1).min(8);
         self.is_recovering = false;
-        let (mut is_first, selective) = (true, self.selective);
-        self.lose(slots, |_| core::mem::take(&mut is_first) || !selective);
+        self.lose(slots, if self.selective { 1 } else { self.sent }, None);
         self.look(slots);
     }
 

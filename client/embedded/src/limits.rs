@@ -2,6 +2,8 @@
 
 /// Bytes of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 5;
+/// Bytes that HELLO says of a lane.
+pub(crate) const LANE_BYTES: usize = 6;
 /// Bytes of the CRC behind a frame.
 pub(crate) const CRC_BYTES: usize = 4;
 /// Bytes of the largest LINK frame: every receiver has room for one.

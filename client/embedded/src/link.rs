@@ -1,13 +1,16 @@
 //! Which session it is: HELLO, WELCOME and RESET, and the end of a session.
 
+use crate::config::{Lane as LaneNumber, window};
 use crate::crc::{crc32, session_preset};
 use crate::event::{Code, Event, Topic};
-use crate::lane::{Lane, Offer};
+use crate::lane::Lane;
 use crate::limits::{
-    BAD_FRAMES_MAX, DEAD_MS_MIN, HELLO_US, LANES_MAX, MTU_MAX, MTU_MIN, NAME_BYTES_MAX, REFUSED_US, RTO_US, RTO_US_MAX,
-    WINDOW_MAX,
+    BAD_FRAMES_MAX, DEAD_MS_MIN, HELLO_US, LANE_BYTES, LANES_MAX, MTU_MAX, MTU_MIN, NAME_BYTES_MAX, REFUSED_US, RTO_US,
+    RTO_US_MAX, WINDOW_MAX,
 };
-use crate::node::{Handler, Node};
+use crate::node::{Node, Tell};
+use crate::receive::LINK;
+use crate::transmit::Frame;
 
 pub(crate) const HELLO: u8 = 1;
 pub(crate) const WELCOME: u8 = 2;
@@ -15,7 +18,6 @@ pub(crate) const RESET: u8 = 3;
 const VERSION: u8 = 1;
 /// Bytes of a HELLO in front of its lanes, the tag included.
 const HELLO_BYTES: usize = 29;
-pub(crate) const LANE_BYTES: usize = 6;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -27,26 +29,29 @@ enum State {
 
 /// A session, and what is to be said of it.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Link {
     state: State,
+    owes_welcome: bool,
+    pub(crate) leaving: Option<Code>,
     pub(crate) mine: u32,
     /// 0: nothing is known of the peer.
     theirs: u32,
     pub(crate) preset: u32,
     hello_at: u32,
-    owes_welcome: bool,
     /// A third of what the peer takes for our death, in microseconds.
     pub(crate) quiet_us: u32,
     /// RESET: the peer's nonce, ours, code.
     reset: Option<(u32, u32, u8)>,
-    pub(crate) leaving: Option<Code>,
 }
 
 /// Little-endian integers of a slice whose length was checked.
+#[inline(never)]
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
 
+#[inline(never)]
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
@@ -82,18 +87,18 @@ impl Link {
 
 /// The lanes of a HELLO, if it breaks no rule.
 fn lanes_of(hello: &[u8]) -> Option<&[u8]> {
-    let count = usize::from(*hello.get(HELLO_BYTES - 1)?);
-    let (lanes, name) = hello.get(HELLO_BYTES..)?.split_at_checked(count * LANE_BYTES)?;
+    let (head, rest) = hello.split_at_checked(HELLO_BYTES)?;
+    let count = usize::from(*head.last()?);
+    let (lanes, name) = rest.split_at_checked(count * LANE_BYTES)?;
     let (name_bytes, name) = name.split_first()?;
     let is_name = usize::from(*name_bytes) == name.len() && name.len() <= NAME_BYTES_MAX;
-    let is_mtu = (MTU_MIN..=MTU_MAX).contains(&u16_at(hello, 16));
-    let is_living = u16_at(hello, 18) >= DEAD_MS_MIN;
-    if !is_name || !is_mtu || !is_living || count == 0 || count > LANES_MAX || u32_at(hello, 4) == 0 {
+    let is_mtu = (MTU_MIN..=MTU_MAX).contains(&u16_at(head, 16));
+    if !is_name || !is_mtu || u16_at(head, 18) < DEAD_MS_MIN || u32_at(head, 4) == 0 || count > LANES_MAX {
         return None;
     }
-    let mut seen = 0u8;
-    for lane in lanes.chunks_exact(LANE_BYTES) {
-        let &[first, window, ..] = lane else { return None };
+    let (mut seen, mut rest) = (0u8, lanes);
+    while let Some((&[first, window, ..], behind)) = rest.split_first_chunk::<LANE_BYTES>() {
+        rest = behind;
         let bit = 1 << (first & 7);
         let window_max = if first & 0x20 == 0 { 1 } else { WINDOW_MAX as u8 };
         let is_control = first & 7 != 0 || first & 0x30 == 0x30;
@@ -108,7 +113,7 @@ fn lanes_of(hello: &[u8]) -> Option<&[u8]> {
 
 impl<'d> Node<'d> {
     /// A LINK frame behind its header; whether it said something.
-    pub(crate) fn on_link(&mut self, body: &[u8], on_event: Handler<'_, 'd>) -> bool {
+    pub(crate) fn on_link(&mut self, body: &[u8], on_event: &mut Tell<'_, 'd>) -> bool {
         let Some(tag) = body.first() else { return false };
         let (yours, mine) = (u32_at(body, 1), u32_at(body, 5));
         match (*tag, body.len()) {
@@ -135,7 +140,7 @@ impl<'d> Node<'d> {
         }
     }
 
-    fn on_hello(&mut self, body: &[u8], on_event: Handler<'_, 'd>) -> bool {
+    fn on_hello(&mut self, body: &[u8], on_event: &mut Tell<'_, 'd>) -> bool {
         let &[_, version_min, version_max, flags, ..] = body else { return false };
         let nonce = u32_at(body, 4);
         // One of our own role is an echo.
@@ -163,20 +168,13 @@ impl<'d> Node<'d> {
         self.payload = self.mtu.min(u16_at(body, 16));
         self.link.quiet_us = u32::from(u16_at(body, 18)) * 333;
         for lane in self.lanes.iter_mut() {
-            let wanted = (lane.kind as u8) << 4 | lane.number;
-            let found =
-                lanes.chunks_exact(LANE_BYTES).find(|offer| offer.first().is_some_and(|first| first & 0x37 == wanted));
-            lane.describe(found.map(|offer| Offer {
-                window: offer.get(1).copied().unwrap_or_default(),
-                selective: offer.first().is_some_and(|first| first & 8 != 0),
-                credit: if wanted & 7 == 0 { 0 } else { u16_at(offer, 4) },
-            }));
+            lane.describe(lanes);
         }
         true
     }
 
     /// Both sides know both nonces.
-    pub(crate) fn on_open(&mut self, on_event: Handler<'_, 'd>) {
+    pub(crate) fn on_open(&mut self, on_event: &mut Tell<'_, 'd>) {
         self.link.state = State::Open;
         self.lanes.iter_mut().for_each(Lane::open);
         self.topics.iter_mut().for_each(|entry| {
@@ -185,11 +183,11 @@ impl<'d> Node<'d> {
             }
         });
         (self.heard, self.has_to_say, self.bad_in_a_row) = (self.now, true, 0);
-        on_event(self, Event::Opened);
+        on_event.tell(self, Event::Opened);
     }
 
     /// A frame of the session is good.
-    pub(crate) fn on_good(&mut self, on_event: Handler<'_, 'd>) {
+    pub(crate) fn on_good(&mut self, on_event: &mut Tell<'_, 'd>) {
         if !self.is_open() {
             self.on_open(on_event);
         }
@@ -204,7 +202,7 @@ impl<'d> Node<'d> {
     }
 
     /// This side ends the session.
-    pub(crate) fn end(&mut self, code: Code, on_event: Handler<'_, 'd>) {
+    pub(crate) fn end(&mut self, code: Code, on_event: &mut Tell<'_, 'd>) {
         self.link.reset = Some((self.link.theirs, self.link.mine, code.0));
         let nonce = crc32(self.link.mine, &self.now.to_le_bytes());
         self.link.mine = if nonce == 0 { 1 } else { nonce };
@@ -213,40 +211,38 @@ impl<'d> Node<'d> {
     }
 
     /// The session has ended: what was sent is maybe there, what was not waits for the next one.
-    fn on_ended(&mut self, code: Code, on_event: Handler<'_, 'd>) {
+    fn on_ended(&mut self, code: Code, on_event: &mut Tell<'_, 'd>) {
         self.asked = None;
         self.payload = self.mtu;
         if let Some(control) = self.lanes.first_mut() {
             control.clear();
         }
-        on_event(self, Event::Closed(code));
+        on_event.tell(self, Event::Closed(code));
         for index in 1..self.lanes.len() {
-            while let Some((lane, topic)) = self.pop_if(index, |lane| lane.sent > 0) {
-                on_event(self, Event::Maybe { lane, topic });
+            while let Some((lane, topic)) = self.pop_if(index, true) {
+                on_event.tell(self, Event::Maybe { lane, topic });
             }
-            while let Some((lane, topic)) = self.pop_if(index, |lane| !lane.kind.waits()) {
-                on_event(self, Event::Dropped { lane, topic });
+            while self.lanes.get(index).is_some_and(|lane| !lane.kind.waits()) {
+                let Some((lane, topic)) = self.pop_if(index, false) else { break };
+                on_event.tell(self, Event::Dropped { lane, topic });
             }
         }
     }
 
-    /// Takes the oldest message off a lane, if there is one and it is to go; which it was.
-    pub(crate) fn pop_if(
-        &mut self,
-        index: usize,
-        is_to_go: impl Fn(&Lane) -> bool,
-    ) -> Option<(crate::config::Lane, Topic)> {
+    /// Takes the oldest message off a lane, if there is one that is under way (or is not); which it was.
+    #[inline(never)]
+    pub(crate) fn pop_if(&mut self, index: usize, is_sent: bool) -> Option<(LaneNumber, Topic)> {
         let (lane, slots) = self.lane_mut(index)?;
-        if lane.count == 0 || !is_to_go(lane) {
+        if lane.count == 0 || is_sent != (lane.sent > 0) {
             return None;
         }
         let topic = lane.slot(slots, 0).topic;
-        lane.pop(lane.sent > 0);
-        Some((crate::config::Lane(lane.number), Topic(topic)))
+        lane.pop(is_sent);
+        Some((LaneNumber(lane.number), Topic(topic)))
     }
 
     /// Time has passed.
-    pub(crate) fn watch(&mut self, on_event: Handler<'_, 'd>) {
+    pub(crate) fn watch(&mut self, on_event: &mut Tell<'_, 'd>) {
         if let Some(code) = self.link.leaving.take() {
             if self.is_open() {
                 self.end(code, on_event);
@@ -295,35 +291,33 @@ impl<'d> Node<'d> {
     }
 
     fn answer(&mut self, tag: u8, yours: u32, mine: u32, last: u8) {
-        let mut frame = self.begin(crate::receive::LINK << 5, 0, 0);
-        frame.put(&[tag]);
-        frame.put(&yours.to_le_bytes());
-        frame.put(&mine.to_le_bytes());
-        frame.put(&[last]);
+        let mut frame = Frame::begin(self.transmit, LINK << 5, 0, 0);
+        frame.put8(tag);
+        frame.put32(yours);
+        frame.put32(mine);
+        frame.put8(last);
         let end = frame.end();
         self.finish(end, true);
     }
 
     fn hello(&mut self) {
-        let (config, mine, mtu, dead_ms) = (self.config, self.link.mine, self.mtu, (self.dead_us / 1_000) as u16);
-        let lanes = config.lanes.len().min(self.lanes.len());
-        let (is_host, window) = (self.is_host(), crate::config::window(self.window));
-        let mut offers = [[0; LANE_BYTES]; LANES_MAX];
-        for (offer, lane) in offers.iter_mut().zip(self.lanes.iter()) {
-            *offer = lane.offer(window);
-        }
-        let name = config.name.as_bytes();
+        let lanes = self.lanes.iter().take(self.config.lanes.len());
+        let name = self.config.name.as_bytes();
         let name = name.get(..NAME_BYTES_MAX).unwrap_or(name);
-        let mut frame = self.begin(crate::receive::LINK << 5, 0, 0);
-        frame.put(&[HELLO, VERSION, VERSION, u8::from(is_host)]);
-        frame.put(&mine.to_le_bytes());
-        frame.put(&config.node_id);
-        frame.put(&mtu.to_le_bytes());
-        frame.put(&dead_ms.to_le_bytes());
-        frame.put(&config.baud.to_le_bytes());
-        frame.put(&[0, 0, 0, 0, lanes as u8]);
-        frame.put(offers.get(..lanes).unwrap_or_default().as_flattened());
-        frame.put(&[name.len() as u8]);
+        let (is_host, window) = (self.is_host(), window(self.window));
+        let mut frame = Frame::begin(self.transmit, LINK << 5, 0, 0);
+        frame.put32(u32::from_le_bytes([HELLO, VERSION, VERSION, u8::from(is_host)]));
+        frame.put32(self.link.mine);
+        frame.put(&self.config.node_id);
+        frame.put16(self.mtu);
+        frame.put16((self.dead_us / 1_000) as u16);
+        frame.put32(self.config.baud);
+        frame.put32(0);
+        frame.put8(lanes.len() as u8);
+        for lane in lanes {
+            frame.put(&lane.offer(window));
+        }
+        frame.put8(name.len() as u8);
         frame.put(name);
         let end = frame.end();
         self.finish(end, true);

@@ -6,27 +6,38 @@ use crate::lane::{Lane, Slot};
 use crate::limits::{DEAD_MS_DEFAULT, DEAD_MS_MIN, OVERHEAD_BYTES, TOPIC_DEVICE_FIRST, TOPIC_HOST_FIRST, mtu_of_baud};
 use crate::link::Link;
 use crate::topics::{self, Entry, FILTER, RETAIN, SAY_SUB, SAY_TOPIC, SAY_UNSUB, UNFIT};
+use crate::transmit::Frame;
 
-/// Where a callback is.
-pub(crate) type Handler<'h, 'd> = &'h mut dyn FnMut(&mut Node<'d>, Event<'_>);
+/// The application's callback, as one pointer.
+pub(crate) struct Tell<'t, 'd>(pub(crate) &'t mut dyn FnMut(&mut Node<'d>, Event<'_>));
+
+impl<'d> Tell<'_, 'd> {
+    pub(crate) fn tell(&mut self, node: &mut Node<'d>, event: Event<'_>) {
+        (self.0)(node, event);
+    }
+}
 
 /// A device without the bytes that arrive: it publishes, subscribes and counts. [`crate::Device`] passes its calls on to
 /// it, and callbacks get it, so that they can do all that the main loop can.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Node<'d> {
-    pub(crate) config: &'d Config,
-    pub(crate) lanes: &'d mut [Lane],
-    pub(crate) slots: &'d mut [Slot],
-    pub(crate) data: &'d mut [u8],
-    pub(crate) topics: &'d mut [Entry],
-    pub(crate) transmit: &'d mut [u8],
-    /// Slots of a lane, and payload bytes of a slot.
-    pub(crate) window: usize,
-    pub(crate) message: usize,
-    pub(crate) link: Link,
+    pub(crate) bad_in_a_row: u8,
+    /// Something of the table of topics is to be said.
+    pub(crate) has_to_say: bool,
     /// Payload bytes of a frame: what this side takes, and what both take.
     pub(crate) mtu: u16,
     pub(crate) payload: u16,
+    pub(crate) link: Link,
+    pub(crate) lanes: &'d mut [Lane],
+    pub(crate) slots: &'d mut [Slot],
+    pub(crate) transmit: &'d mut [u8],
+    pub(crate) topics: &'d mut [Entry],
+    pub(crate) data: &'d mut [u8],
+    /// Slots of a lane, and payload bytes of a slot.
+    pub(crate) window: usize,
+    pub(crate) message: usize,
+    pub(crate) config: &'d Config,
     /// Microseconds: a byte on the line (in sixteenths), and how long the session lives without a good frame.
     pub(crate) byte_us16: u32,
     pub(crate) dead_us: u32,
@@ -42,9 +53,6 @@ pub struct Node<'d> {
     pub(crate) transmit_end: usize,
     /// The host asked for the time: its clock, and when.
     pub(crate) asked: Option<(u32, u32)>,
-    pub(crate) bad_in_a_row: u8,
-    /// Something of the table of topics is to be said.
-    pub(crate) has_to_say: bool,
     pub(crate) counters: Counters,
     /// Host: the number of a request that is to be answered.
     #[cfg(feature = "host")]
@@ -63,16 +71,24 @@ impl<'d> Node<'d> {
         transmit: &'d mut [u8],
         (size, message): (usize, usize),
     ) -> Self {
-        for (at, lane) in lanes.iter_mut().enumerate() {
-            *lane = config.lanes.get(at).map_or(Lane::EMPTY, |setup| Lane::new(setup, window(size)));
+        let count = lanes.len().min(config.lanes.len());
+        let lanes = lanes.get_mut(..count).unwrap_or_default();
+        let mut setups = config.lanes;
+        for lane in lanes.iter_mut() {
+            if let Some((setup, rest)) = setups.split_first() {
+                *lane = Lane::EMPTY;
+                lane.set_up(setup, window(size));
+                setups = rest;
+            }
         }
-        topics.fill(Entry::FREE);
+        for entry in topics.iter_mut() {
+            *entry = Entry::FREE;
+        }
         let mtu = mtu_of_baud(config.baud).min(message as u16);
         let byte_us16 = 160_000_000_u32.checked_div(config.baud).unwrap_or_default();
-        let frame_ms = u32::from(mtu + OVERHEAD_BYTES) * byte_us16 / 16_000;
         let dead_ms = match config.dead_ms {
-            0 => u32::from(DEAD_MS_DEFAULT).max(frame_ms * 30).min(u32::from(u16::MAX)),
-            wanted => u32::from(wanted.max(DEAD_MS_MIN)),
+            0 => DEAD_MS_DEFAULT.max(((u32::from(mtu + OVERHEAD_BYTES) * byte_us16) >> 9) as u16),
+            wanted => wanted.max(DEAD_MS_MIN),
         };
         Self {
             config,
@@ -87,7 +103,7 @@ impl<'d> Node<'d> {
             mtu,
             payload: mtu,
             byte_us16,
-            dead_us: dead_ms * 1_000,
+            dead_us: u32::from(dead_ms) * 1_000,
             now: 0,
             sleep: 0,
             heard: 0,
@@ -217,7 +233,7 @@ impl<'d> Node<'d> {
 
     /// Lets the host send `count` more messages on a lane that has credit in its [`crate::LaneSetup`].
     pub fn grant(&mut self, lane: LaneNumber, count: u16) {
-        if let Some(lane) = self.index_of(lane.0).and_then(|index| self.lanes.get_mut(index)) {
+        if let Some(lane) = self.find(lane.0) {
             lane.grant(count);
         }
     }
@@ -240,53 +256,55 @@ impl<'d> Node<'d> {
         if payload.len() > most {
             return Err(Refused::TooLarge);
         }
-        let replaced = (0..lane.count).find(|offset| lane.slot(slots, *offset).topic == topic.0);
-        let replaced = replaced.filter(|_| lane.kind == Kind::US);
-        let is_full = lane.is_full();
-        match replaced {
-            None if is_full => return Err(Refused::Full),
-            None => lane.count += 1,
-            Some(_) => {}
+        let mut offset = if lane.kind == Kind::US { 0 } else { lane.count };
+        while offset < lane.count && lane.slot(slots, offset).topic != topic.0 {
+            offset += 1;
         }
-        let offset = replaced.unwrap_or(lane.count - 1);
-        self.fill(index, offset, Slot::new(topic.0, 0, time), &[payload]);
+        if offset == lane.count {
+            if lane.is_full() {
+                return Err(Refused::Full);
+            }
+            lane.count += 1;
+        }
+        if let Some(slot) = slots.get_mut(lane.place(offset)) {
+            *slot = Slot::new(topic.0, payload.len() as u16, time);
+        }
+        Frame { buffer: self.data_mut(index, offset), end: 0 }.put(payload);
         Ok(())
     }
 
-    /// Writes a message into a slot of a lane.
-    pub(crate) fn fill(&mut self, index: usize, offset: u8, slot: Slot, parts: &[&[u8]]) {
-        let Some(lane) = self.lanes.get(index) else { return };
-        let place = index * self.window + lane.place(offset);
-        let mut bytes = 0;
-        for part in parts {
-            let from = place * self.message + bytes;
-            if let Some(room) = self.data.get_mut(from..from + part.len()) {
-                room.copy_from_slice(part);
-            }
-            bytes += part.len();
-        }
-        if let Some(known) = self.slots.get_mut(place) {
-            *known = slot;
-            known.bytes = bytes as u16;
-        }
+    /// The memory of a slot.
+    pub(crate) fn data_mut(&mut self, index: usize, offset: u8) -> &mut [u8] {
+        let place = index * self.window + self.lanes.get(index).map_or(0, |lane| lane.place(offset));
+        self.data.get_mut(place * self.message..(place + 1) * self.message).unwrap_or_default()
+    }
+
+    /// The lane of a number.
+    #[inline(never)]
+    pub(crate) fn find(&mut self, number: u8) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|known| known.number == number)
     }
 
     /// The entry of an id of this side.
+    #[inline(never)]
     pub(crate) fn entry(&self, topic: u16) -> Option<Entry> {
         let place = topic.checked_sub(self.first_ids().0)?;
         self.topics.get(usize::from(place)).copied().filter(|entry| entry.name.is_some())
     }
 
+    #[inline(never)]
     pub(crate) fn entry_mut(&mut self, topic: Topic) -> Option<&mut Entry> {
         let place = topic.0.checked_sub(self.first_ids().0)?;
         self.topics.get_mut(usize::from(place)).filter(|entry| entry.name.is_some())
     }
 
+    #[inline(never)]
     pub(crate) fn index_of(&self, lane: u8) -> Option<usize> {
-        self.lanes.iter().take(self.config.lanes.len()).position(|known| known.number == lane)
+        self.lanes.iter().position(|known| known.number == lane)
     }
 
     /// A lane and its slots.
+    #[inline(never)]
     pub(crate) fn lane_mut(&mut self, index: usize) -> Option<(&mut Lane, &mut [Slot])> {
         let from = index * self.window;
         Some((self.lanes.get_mut(index)?, self.slots.get_mut(from..from + self.window)?))
@@ -298,6 +316,7 @@ impl<'d> Node<'d> {
     }
 
     /// Whether a moment has come; if not, the next poll is at that moment at the latest.
+    #[inline(never)]
     pub(crate) fn is_due(&mut self, at: u32) -> bool {
         let left = at.wrapping_sub(self.now);
         if left == 0 || left > i32::MAX as u32 {

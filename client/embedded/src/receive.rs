@@ -6,7 +6,7 @@ use crate::event::{Code, Event, Message, Topic};
 use crate::lane::Take;
 use crate::limits::{CRC_BYTES, HEADER_BYTES, LANES_MAX, LINK_BYTES_MAX};
 use crate::link::{u16_at, u32_at};
-use crate::node::{Handler, Node};
+use crate::node::{Node, Tell};
 use crate::topics::FILTER;
 
 const PUB: u8 = 0;
@@ -35,9 +35,9 @@ pub(crate) struct Numbered<'f> {
 
 impl<'d> Node<'d> {
     /// A frame as it came, its CRC included.
-    pub(crate) fn on_frame(&mut self, frame: &[u8], on_event: Handler<'_, 'd>) {
-        let Some((body, crc)) = frame.split_last_chunk::<CRC_BYTES>().filter(|(body, _)| body.len() >= HEADER_BYTES)
-        else {
+    pub(crate) fn on_frame(&mut self, frame: &[u8], on_event: &mut Tell<'_, 'd>) {
+        let crc_at = frame.len().saturating_sub(CRC_BYTES);
+        let Some((body, rest)) = frame.get(..crc_at).and_then(|body| Some((body, body.get(HEADER_BYTES..)?))) else {
             self.on_bad();
             return;
         };
@@ -48,12 +48,11 @@ impl<'d> Node<'d> {
             return;
         }
         let preset = if is_link { 0 } else { self.link.preset };
-        if crc32(preset, body) != u32::from_le_bytes(*crc) {
+        if crc32(preset, body) != u32_at(frame, crc_at) {
             self.on_bad();
             return;
         }
-        let rest = body.get(HEADER_BYTES..).unwrap_or_default();
-        let is_plain = body.get(1..HEADER_BYTES) == Some(&[0; HEADER_BYTES - 1]) && first & 0x1F == 0;
+        let is_plain = u32_at(body, 1) == 0 && first & 0x1F == 0;
         if is_link {
             if !is_plain || frame.len() > LINK_BYTES_MAX || !self.on_link(rest, on_event) {
                 self.on_stray();
@@ -88,26 +87,24 @@ impl<'d> Node<'d> {
         Ok(())
     }
 
-    fn on_ack(&mut self, body: &[u8], on_event: Handler<'_, 'd>) -> Result<(), Malformed> {
-        let (count, entries) = body.split_first().ok_or(Malformed)?;
-        let count = usize::from(*count);
-        must(count > 0 && count <= LANES_MAX && entries.len() == count * 5)?;
+    fn on_ack(&mut self, body: &[u8], on_event: &mut Tell<'_, 'd>) -> Result<(), Malformed> {
+        let (count, mut rest) = body.split_first().ok_or(Malformed)?;
+        must(usize::from(*count) * 5 == rest.len() && *count > 0)?;
         let mut seen = 0u8;
-        for entry in entries.chunks_exact(5) {
-            let number = entry.first().copied().unwrap_or_default();
-            let bit = 1u8.checked_shl(u32::from(number)).unwrap_or_default();
-            must(bit != 0 && seen & bit == 0)?;
-            seen |= bit;
+        while let Some((&[number, low, high, map_low, map_high], behind)) = rest.split_first_chunk() {
+            rest = behind;
+            must(number < LANES_MAX as u8 && seen >> number & 1 == 0)?;
+            seen |= 1 << number;
             let Some(index) = self.index_of(number) else { continue };
             let Some((lane, slots)) = self.lane_mut(index) else { continue };
             must(lane.kind.is_reliable())?;
-            let arrived = lane.on_ack(slots, u16_at(entry, 1), u16_at(entry, 3));
-            for _ in 0..arrived {
-                let Some((lane, topic)) = self.pop_if(index, |lane| lane.sent > 0) else { break };
+            let (next, map) = (u16::from_le_bytes([low, high]), u16::from_le_bytes([map_low, map_high]));
+            for _ in 0..lane.on_ack(slots, next, map) {
+                let Some((lane, topic)) = self.pop_if(index, true) else { break };
                 if index == 0 {
                     self.on_said(topic.0);
                 } else {
-                    on_event(self, Event::Acked { lane, topic });
+                    on_event.tell(self, Event::Acked { lane, topic });
                 }
             }
         }
@@ -120,7 +117,7 @@ impl<'d> Node<'d> {
         seq: u16,
         topic: u16,
         rest: &[u8],
-        on_event: Handler<'_, 'd>,
+        on_event: &mut Tell<'_, 'd>,
     ) -> Result<(), Malformed> {
         let (kind, lane, is_fragment) = (first >> 5, first & 7, first & 0x10 != 0);
         must(kind == CTRL || (topic != 0 && lane != 0))?;
@@ -136,7 +133,8 @@ impl<'d> Node<'d> {
             (time, body) = (Some(u32::from_le_bytes(*clock)), behind);
         }
         must(!matches!(kind, REQ | RSP) || body.len() >= 3)?;
-        let known = self.index_of(lane).and_then(|index| self.lanes.get_mut(index)).filter(|lane| lane.exists());
+        let now = self.now;
+        let known = self.find(lane).filter(|lane| lane.exists());
         let Some(known) = known else {
             self.on_dropped();
             return Ok(());
@@ -144,7 +142,7 @@ impl<'d> Node<'d> {
         // Nothing is put together here, and HELLO said so.
         must(!is_fragment || !known.kind.is_reliable())?;
         let is_reliable = known.kind.is_reliable();
-        let (Take::Yes(missed), false) = (known.on_frame(self.now, seq), is_fragment) else {
+        let (Take::Yes(missed), false) = (known.on_frame(now, seq), is_fragment) else {
             self.on_dropped();
             return Ok(());
         };
@@ -160,7 +158,7 @@ impl<'d> Node<'d> {
         Ok(())
     }
 
-    fn on_message(&mut self, frame: &Numbered<'_>, missed: u16, on_event: Handler<'_, 'd>) {
+    fn on_message(&mut self, frame: &Numbered<'_>, missed: u16, on_event: &mut Tell<'_, 'd>) {
         let Numbered { lane, topic, time, body } = *frame;
         let own = self.entry(topic).filter(|entry| !entry.is(FILTER));
         let is_wanted = match own {
@@ -170,7 +168,7 @@ impl<'d> Node<'d> {
         if is_wanted {
             let name = own.and_then(|entry| entry.name);
             let message = Message { name, topic, lane: LaneNumber(lane), missed, time, payload: body };
-            on_event(self, Event::Message(message));
+            on_event.tell(self, Event::Message(message));
         } else {
             self.on_dropped();
         }

@@ -41,7 +41,7 @@ impl Entry {
 
 /// Whether a name is a filter.
 pub(crate) fn is_filter(name: &str) -> bool {
-    name.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+    name.as_bytes().iter().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
 /// The place of a name, or a free one.
