@@ -153,6 +153,12 @@ impl Lane {
         (self.is_recovering, self.is_hurt, self.is_fresh, self.is_urgent, self.owes_credit) = Default::default();
     }
 
+    /// The next numbers that are sent and taken.
+    #[cfg(test)]
+    pub(crate) fn set_numbers(&mut self, sent: u16, taken: u16) {
+        (self.oldest, self.next) = (sent, taken);
+    }
+
     pub(crate) const fn exists(&self) -> bool {
         self.window != 0
     }

@@ -14,6 +14,8 @@ mod link;
 mod memory;
 mod node;
 mod receive;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod transmit;
 
