@@ -2,6 +2,7 @@
 
 #![allow(dead_code, missing_docs, reason = "each test file uses a part of it; names say what things are")]
 
+pub(crate) mod board;
 pub(crate) mod build;
 pub(crate) mod host;
 pub(crate) mod process;
