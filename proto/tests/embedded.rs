@@ -3,26 +3,16 @@
 mod device;
 mod serial;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use device::build::run;
+use device::build::rust_program;
 use device::rig::Rig;
 use device::stories;
 
-/// The library's process, built without anything of this workspace.
 fn rust_device() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embedded");
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client/embedded/Cargo.toml");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.args(["build", "--quiet", "--locked", "--profile", "sim", "--example", "process"]);
-        run(command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&out).env_remove("RUSTFLAGS"));
-        out.join("sim/examples/process")
-    })
+    PROGRAM.get_or_init(|| rust_program(&[]))
 }
 
 #[test]

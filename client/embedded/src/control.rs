@@ -102,6 +102,9 @@ impl<'d> Node<'d> {
         let Some(entry) = self.topics.get_mut(place) else { return false };
         entry.bits &= !bit;
         let Entry { name: Some(name), subscription, bits } = *entry else { return true };
+        if self.is_host() && bit != SAY_TOPIC {
+            return true;
+        }
         let overhead = if bit == SAY_TOPIC { 4 } else { 14 };
         let topic = self.topic_at(place);
         if name.len() + overhead > usize::from(self.payload) {

@@ -5,6 +5,7 @@
 pub(crate) mod board;
 pub(crate) mod build;
 pub(crate) mod host;
+pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod rig;
 pub(crate) mod stories;
