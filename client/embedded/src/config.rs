@@ -125,6 +125,7 @@ impl Subscription {
     pub const RETAINED: Self = Self { retained: true, ..Self::PLAIN };
 }
 
+#[inline(never)]
 pub(crate) const fn window(window: usize) -> u8 {
     (if window > WINDOW_MAX { WINDOW_MAX } else { window }) as u8
 }

@@ -18,6 +18,7 @@ const fn table() -> [u32; 16] {
 }
 
 /// The CRC of `bytes` behind something whose CRC is `preset`.
+#[inline(never)]
 pub(crate) fn crc32(preset: u32, bytes: &[u8]) -> u32 {
     let mut register = !preset;
     for byte in bytes {

@@ -51,6 +51,7 @@ impl Code {
     pub const RESTARTED: Self = Self(255);
 
     /// Whether trying again can help without anybody changing a setting.
+    #[inline(never)]
     pub(crate) const fn helps_to_retry(self) -> bool {
         matches!(self.0, 0 | 1 | 4 | 8 | 11 | 13)
     }

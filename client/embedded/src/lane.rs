@@ -179,6 +179,7 @@ impl Lane {
     }
 
     /// The place of the slot that is `offset` behind the oldest, in the lane's part of the memory.
+    #[inline(never)]
     pub(crate) const fn place(&self, offset: u8) -> usize {
         let at = self.head + offset;
         (if at >= self.size { at - self.size } else { at }) as usize
@@ -190,6 +191,7 @@ impl Lane {
     }
 
     /// The oldest is gone. Its number goes with it, if it had one.
+    #[inline(never)]
     pub(crate) fn pop(&mut self, has_number: bool) {
         self.head = self.place(1) as u8;
         self.count -= 1;
@@ -254,6 +256,7 @@ impl Lane {
     }
 
     /// What an ACK says: how many of the oldest have arrived. They are still there.
+    #[inline(never)]
     pub(crate) fn on_ack(&mut self, slots: &mut [Slot], next: u16, map: u16) -> u8 {
         let arrived = next.wrapping_sub(self.oldest);
         if arrived > u16::from(self.sent) {

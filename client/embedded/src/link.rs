@@ -46,7 +46,6 @@ pub(crate) struct Link {
 }
 
 /// Little-endian integers of a slice whose length was checked.
-#[inline(never)]
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u16::from_le_bytes(*bytes))
 }
@@ -113,6 +112,7 @@ fn lanes_of(hello: &[u8]) -> Option<&[u8]> {
 
 impl<'d> Node<'d> {
     /// A LINK frame behind its header; whether it said something.
+    #[inline(never)]
     pub(crate) fn on_link(&mut self, body: &[u8], on_event: &mut Tell<'_, 'd>) -> bool {
         let Some(tag) = body.first() else { return false };
         let (yours, mine) = (u32_at(body, 1), u32_at(body, 5));
@@ -140,6 +140,7 @@ impl<'d> Node<'d> {
         }
     }
 
+    #[inline(never)]
     fn on_hello(&mut self, body: &[u8], on_event: &mut Tell<'_, 'd>) -> bool {
         let &[_, version_min, version_max, flags, ..] = body else { return false };
         let nonce = u32_at(body, 4);
@@ -187,6 +188,7 @@ impl<'d> Node<'d> {
     }
 
     /// A frame of the session is good.
+    #[inline(never)]
     pub(crate) fn on_good(&mut self, on_event: &mut Tell<'_, 'd>) {
         if !self.is_open() {
             self.on_open(on_event);

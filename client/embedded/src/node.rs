@@ -12,6 +12,7 @@ use crate::transmit::Frame;
 pub(crate) struct Tell<'t, 'd>(pub(crate) &'t mut dyn FnMut(&mut Node<'d>, Event<'_>));
 
 impl<'d> Tell<'_, 'd> {
+    #[inline(never)]
     pub(crate) fn tell(&mut self, node: &mut Node<'d>, event: Event<'_>) {
         (self.0)(node, event);
     }
