@@ -38,6 +38,15 @@ fn a_cortex_m0_publishes_and_subscribes() {
 }
 
 #[test]
+fn an_rp2040_publishes_and_subscribes() {
+    if std::env::var_os("LANEWAY_RP2040JS").is_none() {
+        println!("SKIPPED: LANEWAY_RP2040JS does not say where rp2040js is");
+    } else if let Some(image) = image("rp2040", "main") {
+        talks("rp2040", &image);
+    }
+}
+
+#[test]
 fn a_message_of_64_bytes_costs_a_cortex_m0_few_instructions() {
     if let Some(image) = image("microbit", "bench") {
         costs_little(&image);

@@ -29,21 +29,32 @@ pub(crate) fn is_there(program: &str) -> bool {
 
 /// The program that has a machine.
 pub(crate) fn emulator(machine: &str) -> &'static str {
-    if machine == "virt" { "qemu-system-riscv32" } else { "qemu-system-arm" }
+    match machine {
+        "virt" => "qemu-system-riscv32",
+        "rp2040" => "node",
+        _ => "qemu-system-arm",
+    }
 }
 
 pub(crate) fn emulate(machine: &str, image: &Path, options: &[&str]) -> (Child, ChildStdin, Receiver<Vec<u8>>) {
-    let mut child = Command::new(emulator(machine))
-        .args(if machine == "virt" { &["-bios", "none"][..] } else { &[] })
-        .args(options)
-        .args(["-M", machine, "-display", "none", "-monitor", "none", "-nodefaults"])
-        .args(["-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line", "-kernel"])
-        .arg(image)
+    let mut command = Command::new(emulator(machine));
+    if machine == "rp2040" {
+        let library = std::env::var_os("LANEWAY_RP2040JS").unwrap_or_default();
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/firmware/rp2040/run.mjs")).arg(library).arg(image);
+    } else {
+        command
+            .args(if machine == "virt" { &["-bios", "none"][..] } else { &[] })
+            .args(options)
+            .args(["-M", machine, "-display", "none", "-monitor", "none", "-nodefaults"])
+            .args(["-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line", "-kernel"])
+            .arg(image);
+    }
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("QEMU starts");
+        .expect("the emulator starts");
     let input = child.stdin.take().expect("a pipe");
     let mut pipe = child.stdout.take().expect("a pipe");
     let (sender, output) = channel();
