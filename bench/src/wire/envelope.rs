@@ -29,8 +29,6 @@ pub struct Enveloped {
     expect: Expect,
     message_bytes: usize,
     last_at: usize,
-    /// What the publisher writes for each message: what is in flight is counted in its bytes.
-    published_bytes: u64,
     /// What may stand between two messages, told apart by its first byte.
     aside: &'static [u8],
     messages: u64,
@@ -42,21 +40,14 @@ pub struct Enveloped {
 }
 
 impl Enveloped {
-    /// For messages of `payload_bytes`, published as `published` in blocks of `block_messages`.
-    pub fn new(
-        envelope: Envelope,
-        published: &Envelope,
-        payload_bytes: usize,
-        block_messages: u32,
-        aside: &'static [u8],
-    ) -> Self {
+    /// For messages of `payload_bytes`, published in blocks of `block_messages`.
+    pub fn new(envelope: Envelope, payload_bytes: usize, block_messages: u32, aside: &'static [u8]) -> Self {
         assert!(envelope.head.len() + NUMBER_BYTES <= FRONT_BYTES_MAX, "the head is kept with the number behind it");
         let shape = Shape { payload_bytes, topics: 1 };
         Self {
             expect: Expect::new(0, shape, block_messages),
             message_bytes: envelope.message_bytes(payload_bytes),
             last_at: envelope.head.len() + payload_bytes - 1,
-            published_bytes: published.message_bytes(payload_bytes) as u64,
             envelope,
             aside,
             messages: 0,
@@ -134,10 +125,6 @@ impl Receive for Enveloped {
     fn messages(&self) -> u64 {
         self.messages
     }
-
-    fn bytes(&self) -> u64 {
-        self.messages * self.published_bytes
-    }
 }
 
 #[cfg(test)]
@@ -150,7 +137,7 @@ mod tests {
     }
 
     fn subscriber() -> Enveloped {
-        Enveloped::new(envelope("MSG t 1 16\r\n"), &envelope("PUB t 16\r\n"), 16, 3, b"PING\r\n")
+        Enveloped::new(envelope("MSG t 1 16\r\n"), 16, 3, b"PING\r\n")
     }
 
     /// Three messages of one block, a PING before the last.
@@ -168,7 +155,7 @@ mod tests {
             for part in stream.chunks(step) {
                 subscriber.on_bytes(part).expect("good");
             }
-            assert_eq!((subscriber.messages(), subscriber.bytes()), (3, 3 * 28), "in steps of {step}");
+            assert_eq!(subscriber.messages(), 3, "in steps of {step}");
         }
     }
 

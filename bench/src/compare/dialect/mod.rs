@@ -106,7 +106,7 @@ impl Dialect {
             .map(|_| {
                 let (socket, behind) = self.subscriber(doors.subscribe, topic)?;
                 let delivered = self.delivered(topic, payload_bytes);
-                let receive = Enveloped::new(delivered, &published, payload_bytes, block.messages(), self.aside());
+                let receive = Enveloped::new(delivered, payload_bytes, block.messages(), self.aside());
                 if !behind.is_empty() && behind != self.aside() {
                     return Err(Error::Failed(format!("before anything was published came {behind:?}")));
                 }
