@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use laneway_bench::child::Child;
 use laneway_bench::relay::Base;
@@ -72,6 +73,34 @@ fn the_index_relay_gives_each_subscriber_its_own_frames() {
         let mut receive = Walk::new(Index::new(Expect::new(index, shape, block.messages()), shape, index));
         receive.on_bytes(&got).unwrap_or_else(|fault| panic!("index {index}: {fault}"));
         assert_eq!(receive.messages(), u64::from(BLOCKS * block.messages() / 10));
+    }
+}
+
+#[test]
+fn a_relay_that_never_sleeps_forwards_everything_too() {
+    let child = relay(Base::Uring, Some("--spin"), 1);
+    let shape = Shape { payload_bytes: 64, topics: 1 };
+    let mut block = Block::new(Framing::Relay, shape);
+    for got in through(&child, 1, &mut block) {
+        assert_eq!(got.len(), BLOCKS as usize * block.bytes().len());
+    }
+}
+
+#[test]
+fn with_pairs_each_publisher_has_a_subscriber_of_its_own() {
+    let child = relay(Base::Tokio, Some("--pairs"), 1);
+    let connect = || TcpStream::connect(child.address).expect("connects");
+    // In the order of connecting: publisher, subscriber, publisher, subscriber.
+    let mut ends = [connect(), connect(), connect(), connect()];
+    let frame = |payload: &[u8]| [&(payload.len() as u32).to_le_bytes()[..], payload].concat();
+    for (publisher, payload) in [(2, b"second"), (0, b" first")] {
+        ends[publisher].write_all(&frame(payload)).expect("writes");
+    }
+    for (subscriber, payload) in [(1, b" first"), (3, b"second")] {
+        ends[subscriber].set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+        let mut got = [0; 10];
+        ends[subscriber].read_exact(&mut got).expect("its own publisher's frame");
+        assert_eq!(got[..], frame(payload));
     }
 }
 

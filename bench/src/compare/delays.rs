@@ -170,8 +170,10 @@ mod tests {
         // One run of three was disturbed.
         let runs = vec![run(&quick), run(&[50_000_000]), run(&quick), None];
         let delayed = Delayed { way: Way::Echo, rival: Rival::Peer(Peer::Nats), runs };
-        let medians: Vec<f64> = (0..3).filter_map(|place| delayed.median(place)).map(f64::round).collect();
-        assert_eq!(medians, [500.0, 990.0, 999.0]);
+        for (place, wanted) in [500.0, 990.0, 999.0].into_iter().enumerate() {
+            let median = delayed.median(place).expect("two clean runs");
+            assert!((median / wanted - 1.0).abs() < 0.01, "percentile {place}: {median} us, wanted {wanted}");
+        }
         assert_eq!(delayed.values(0).iter().flatten().count(), 3, "the lost run has no value");
     }
 }
