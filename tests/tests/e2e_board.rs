@@ -73,7 +73,7 @@ fn words(payload: &[u8]) -> [u32; 4] {
 
 /// Everybody who listens to the board: over TCP, a Unix socket and UDP.
 struct Listeners {
-    _clients: Vec<Client>,
+    clients: Vec<Client>,
     subscriptions: Vec<Subscription>,
 }
 
@@ -82,7 +82,7 @@ impl Listeners {
         let urls = [broker.tcp().url(), broker.unix().url(), format!("udp://{}", broker.udp())];
         let clients = urls.map(|url| ConnectOptions::new().connect_blocking(&url).expect("a broker is there"));
         let subscriptions = clients.each_ref().map(|client| client.subscribe("board/up").expect("subscribed"));
-        Self { _clients: clients.into(), subscriptions: subscriptions.into() }
+        Self { clients: clients.into(), subscriptions: subscriptions.into() }
     }
 
     /// Each of them gets messages, numbered without a hole within a session of the board, until one says what is wanted.
@@ -121,6 +121,17 @@ fn takes_part(language: &str, board: &str, machine: &str) {
     };
     publish(&broker);
     listeners.all_hear("the command that it got", |[_, messages, ..]| messages == 1);
+
+    // Both ways at once. The board checks the numbers; the command had none.
+    let many = if std::env::var_os("LANEWAY_LONG").is_some() { 10_000 } else { 500 };
+    for number in 1..=many {
+        listeners.clients[0].publish("board/down", &u32::to_le_bytes(number)[..]).expect("published");
+    }
+    listeners.all_hear("everything that it got, in order", |[_, messages, wrong, sessions]| {
+        assert!(wrong == 1 && sessions == 1, "{wrong} messages with a wrong number, {sessions} sessions");
+        messages == many + 1
+    });
+    listeners.all_hear("many messages of its own", |[number, ..]| number >= many);
 
     // The broker first, then the board.
     broker.kill_and_restart();

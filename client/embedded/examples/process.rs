@@ -13,11 +13,11 @@
 //! d CODE                    disconnect
 //! c NOW                     connect
 //! l                         the next device has lanes 0 to 2, and gives lane 1 credit for four messages
-//! h                         the next device plays the host (feature `host`)
 //! ```
 //!
 //! Before the answer, which begins with `=`, stand lines for what happened: `w HEX` is written to the line, `m LANE TOPIC
 //! MISSED HEX` is a message, `e KIND LANE CODE TOPIC COUNT TEXT` an event.
+//! With the feature `host` it plays the host.
 
 use std::fmt::Write as _;
 use std::io::BufRead as _;
@@ -76,17 +76,15 @@ struct Session {
     topics: Vec<Topic>,
 }
 
-fn start(entropy: u32, baud: u32, has_credit: bool, is_host: bool) -> Session {
+fn start(entropy: u32, baud: u32, has_credit: bool) -> Session {
     let mut config = Config::new("rust-device", *b"rustdevi", baud);
     if has_credit {
         config.lanes = &CREDIT_LANES;
     }
     #[cfg(feature = "host")]
     {
-        config.is_host = is_host;
+        config.is_host = true;
     }
-    #[cfg(not(feature = "host"))]
-    assert!(!is_host, "built without the feature `host`");
     Session { device: Device::new(leak(ProcessMemory::new()), leak(config), entropy), topics: Vec::new() }
 }
 
@@ -167,15 +165,15 @@ impl Session {
 }
 
 fn main() {
-    let (mut has_credit, mut is_host) = (false, false);
-    let mut session = start(1, 115_200, has_credit, is_host);
+    let mut has_credit = false;
+    let mut session = start(1, 115_200, has_credit);
     for said in std::io::stdin().lock().lines().map_while(Result::ok) {
         let words: Vec<&str> = said.split_whitespace().collect();
         let Some((command, rest)) = words.split_first() else { continue };
-        (has_credit, is_host) = (has_credit || *command == "l", is_host || *command == "h");
+        has_credit |= *command == "l";
         if *command == "i" {
             let [entropy, baud] = numbers(rest);
-            session = start(entropy, baud, has_credit, is_host);
+            session = start(entropy, baud, has_credit);
             println!("={}", session.device.message_bytes_max());
         } else {
             println!("={}", session.obey(command, rest));

@@ -23,9 +23,8 @@ pub(crate) fn crc32(preset: u32, bytes: &[u8]) -> u32 {
     let mut register = !preset;
     for byte in bytes {
         register ^= u32::from(*byte);
-        for _ in 0..2 {
-            register = register >> 4 ^ TABLE[(register & 15) as usize];
-        }
+        register = register >> 4 ^ TABLE[(register & 15) as usize];
+        register = register >> 4 ^ TABLE[(register & 15) as usize];
     }
     !register
 }

@@ -28,9 +28,14 @@ impl<'b> Frame<'b> {
 
     #[inline(never)]
     pub(crate) fn put(&mut self, bytes: &[u8]) {
+        let mut end = self.end;
         for byte in bytes {
-            self.put8(*byte);
+            if let Some(place) = self.buffer.get_mut(end) {
+                *place = *byte;
+                end += 1;
+            }
         }
+        self.end = end;
     }
 
     pub(crate) fn put8(&mut self, byte: u8) {

@@ -37,7 +37,6 @@ impl Pair {
         let now_us = self.now_us(end);
         let side = &mut self.ends[end];
         side.written.clear();
-        side.ask(if end == 0 { "h" } else { "-" });
         side.ask(&format!("i {entropy} {} 0", side.baud));
         let (name, id) = [("down", 0x8000), ("up", 0x4000)][end];
         assert_eq!(side.ask(&format!("t {name}")), id);

@@ -85,5 +85,7 @@ extern "C" fn main() -> ! {
     for number in [count, published, acknowledged, 0] {
         print(&mut board, number);
     }
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
