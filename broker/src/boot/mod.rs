@@ -212,6 +212,7 @@ fn log_summary(shard: usize, counters: &Counters) {
         welcomed = counters.welcomed,
         refused_at_once = counters.refused_at_once,
         messages_in = counters.all_in(),
+        runs_packed = counters.runs_packed,
         messages_out = counters.all_out(),
         bytes_out = counters.bytes_out,
         sends = counters.sends,

@@ -141,8 +141,8 @@ pub struct Conn {
     pub receiving: Receiving,
     /// It keeps to the credit it is given.
     pub keeps_credit: bool,
-    /// It understands BATCH frames, and nothing on the way to it has to cut them.
-    pub unpacks: bool,
+    /// Nothing on the way to it has to cut BATCH frames; every client understands them.
+    pub takes_batches: bool,
     /// Full outboxes that stop this publisher, or lanes of it.
     pub stops: u32,
     /// It waits for room towards another shard.
@@ -200,7 +200,7 @@ impl Conn {
             replay: None,
             receiving: Receiving::Off,
             keeps_credit: false,
-            unpacks: false,
+            takes_batches: false,
             stops: 0,
             waits_for_mesh: false,
             in_line: false,

@@ -124,7 +124,7 @@ impl<I: Io> Shard<I> {
             conn.outbox.set_credit(totals);
             conn.keeps_credit = true;
         }
-        conn.unpacks = hello.features & feature::BATCH != 0 && conn.datagrams.is_none() && conn.line.is_none();
+        conn.takes_batches = conn.datagrams.is_none() && conn.line.is_none();
         self.sessions_made += 1;
         self.counters.welcomed += 1;
         let session = self.sessions_made << 8 | u32::from(self.mesh.shard());

@@ -18,7 +18,7 @@ const SUBSCRIBERS_MIN: usize = 3;
 const MESSAGES_MIN: u32 = 8;
 
 impl<I: Io> Shard<I> {
-    /// Packs a run that is about to be routed, if all who get it want every message and unpack them. Its bytes are nobody
+    /// Packs a run that is about to be routed, if all who get it want every message and are reached by a stream. Its bytes are nobody
     /// else's yet. Returns what is to be routed instead.
     pub(super) fn pack(&mut self, info: &RunInfo, body: Body<'_>) -> Option<(RunInfo, Piece)> {
         let &[piece] = body.pieces else { return None };
@@ -29,14 +29,14 @@ impl<I: Io> Shard<I> {
         }
         let Self { router, conns, settings, io, counters, .. } = self;
         let route = router.route(info.topic)?;
-        let all_unpack = route.targets.len() >= SUBSCRIBERS_MIN
+        let all_take = route.targets.len() >= SUBSCRIBERS_MIN
             && route.shards == 0
             && route.targets.iter().all(|target| {
                 let service = service_of(&target.options, info.lane, 0, settings);
                 let takes_all = service.policy == Policy::Block && service.rate_hz == 0 && service.lane == info.lane;
-                takes_all && conns.slot(target.slot).is_some_and(|conn| conn.unpacks)
+                takes_all && conns.slot(target.slot).is_some_and(|conn| conn.takes_batches)
             });
-        if !all_unpack {
+        if !all_take {
             return None;
         }
         let pool = io.pool_mut();

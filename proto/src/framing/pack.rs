@@ -140,7 +140,10 @@ mod tests {
             ("nothing", Vec::new()),
             ("a single message", run(&[b"one"], 1)),
             ("unnumbered", run(&[b"one", b"two"], 0)),
-            ("numbers that begin anew", [run(&[b"one"], u32::MAX), run(&[b"two"], 1)].concat()),
+            (
+                "numbers that begin anew",
+                [&[19, 0, 1, 0, 2, 1, 0, 0, 4, 0, 9, 0, 255, 255, 255, 255][..], b"one", &run(&[b"two"], 1)].concat(),
+            ),
             ("another number", two(|frame| frame[12] = 9)),
             ("another key", two(|frame| frame[10] = 8)),
             ("another lane", two(|frame| frame[8] = 5)),
