@@ -3,7 +3,7 @@
 mod device;
 mod serial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use device::build::{program, rust_program};
@@ -27,7 +27,7 @@ fn pairs() -> &'static [(&'static str, PathBuf, PathBuf); 4] {
     })
 }
 
-fn open(host: &PathBuf, device: &PathBuf, baud: u32, seed: u64) -> Pair {
+fn open(host: &Path, device: &Path, baud: u32, seed: u64) -> Pair {
     let mut pair = Pair::new(host, device, baud, seed);
     assert!(pair.run_until(2_000, |pair| pair.ends.iter().all(|end| end.is_open)), "a good line opens");
     pair

@@ -1,6 +1,6 @@
 #!/bin/sh
 # build.sh BOARD OUT [PROGRAM]: the image of a board (lm3s, microbit, or rp2040, which is raw) as OUT; PROGRAM is main, the
-# test image, or bench, which counts instructions.
+# test image, or bench, which counts instructions. OPTIONS in the environment is for the compiler, as -DBOARD_BAUD=115200.
 set -eu
 board=$1
 out=$2
@@ -20,6 +20,6 @@ if [ "$board" = rp2040 ]; then
 fi
 # shellcheck disable=SC2086
 arm-none-eabi-gcc -std=gnu99 -Os -g -ffreestanding -nostdlib -mthumb -mcpu=$cpu -D$define \
-    "-DBOARD_NAME=\"$board\"" -Wall -Wextra -Werror -fno-tree-loop-distribute-patterns -T "$script" \
+    "-DBOARD_NAME=\"$board\"" ${OPTIONS:-} -Wall -Wextra -Werror -fno-tree-loop-distribute-patterns -T "$script" \
     $program "$here/board.c" "$here/start.c" -lgcc -o "$out"
 [ "$board" != rp2040 ] || arm-none-eabi-objcopy -O binary "$out"

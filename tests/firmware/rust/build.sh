@@ -1,6 +1,6 @@
 #!/bin/sh
 # build.sh BOARD OUT [PROGRAM]: the image of a board (lm3s, microbit or virt) as OUT; PROGRAM is main, the test image, or
-# bench, which counts instructions.
+# bench, which counts instructions. BOARD_BAUD in the environment is the rate of the line, if not 921600.
 set -eu
 board=$1
 out=$2

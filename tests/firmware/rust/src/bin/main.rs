@@ -8,7 +8,19 @@
 use laneway_embedded::{Config, Device, Event, Lane, Memory, Subscription};
 use laneway_firmware::{Board, NAME};
 
-const CONFIG: Config = Config { dead_ms: 5_000, ..Config::new(NAME, node_id(), 921_600) };
+const CONFIG: Config = Config { dead_ms: 5_000, ..Config::new(NAME, node_id(), baud()) };
+
+/// Bits per second of the line, as the build was told.
+const fn baud() -> u32 {
+    let Some(text) = option_env!("BOARD_BAUD") else { return 921_600 };
+    let (text, mut baud, mut at) = (text.as_bytes(), 0, 0);
+    while at < text.len() {
+        assert!(text[at].is_ascii_digit(), "BOARD_BAUD is a number");
+        baud = baud * 10 + (text[at] - b'0') as u32;
+        at += 1;
+    }
+    baud
+}
 
 const fn node_id() -> [u8; 8] {
     let (name, mut id, mut at) = (NAME.as_bytes(), [0; 8], 0);
