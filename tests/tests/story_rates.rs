@@ -153,6 +153,7 @@ fn a_command_overtakes_what_waits_for_the_rate_both_ways() {
         let reader = system.invite(|_| {}, [Act::Subscribe("a/#", SubscribeOptions::default())]);
         let mut acts = vec![Act::Pause(ms(100))];
         acts.extend((0..100).map(|_| Act::Post("a/bulk".into(), vec![1; LEN], on(Lane::BULK))));
+        acts.push(Act::Pause(ms(300)));
         acts.push(Act::Post("a/command".into(), b"now".to_vec(), on(Lane::COMMAND)));
         let writer = system.invite(|_| {}, acts);
         system.advance(ms(5_000)).expect("nothing goes wrong");
@@ -164,9 +165,9 @@ fn a_command_overtakes_what_waits_for_the_rate_both_ways() {
         let took = heard.messages[command].0.since(asked).as_millis();
         println!("egress {egress}, ingress {ingress}: number {command}, after {took} ms");
         // A portion, and what had its place already: a frame of 2,000 bytes takes 20 ms.
-        assert!(command < 60 && took <= 60, "egress {egress}, ingress {ingress}: number {command}, {took} ms");
+        assert!((30..60).contains(&command) && took <= 60, "egress {egress}, ingress {ingress}: number {command}, {took} ms");
         let last = heard.messages.last().expect("messages").0.since(asked).as_millis();
-        assert!((1_200..1_500).contains(&last), "200,000 bytes less a burst take {last} ms");
+        assert!((900..1_200).contains(&last), "200,000 bytes less a burst take {last} ms longer");
     }
 }
 
