@@ -11,7 +11,8 @@ const SECONDS: f64 = 9.0;
 /// What a soak of a few seconds prints, and whether it passed.
 fn soak() -> (String, bool) {
     let minutes = format!("{}", SECONDS / 60.0);
-    let output = Command::new(env!("CARGO_BIN_EXE_soak")).args(["--minutes", &minutes]).output().expect("the soak starts");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_soak")).args(["--minutes", &minutes]).output().expect("the soak starts");
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
 }
 

@@ -46,7 +46,10 @@ fn all_but_one_have_everything(slow: bool, policy: Policy) -> Duration {
             }
         });
     }
-    story = story.library(vec![pause_ms(200), publish("a/b", 300, 1_000), Step::Ping, Step::Settle]);
+    // Thirty bursts, each of which the others take at once.
+    let bursts = (0..30).flat_map(|_| [publish("a/b", 10, 1_000), pause_ms(2)]);
+    let steps = std::iter::once(pause_ms(200)).chain(bursts).chain([Step::Ping, Step::Settle]);
+    story = story.library(steps.collect());
     story.workload.settings.limits.outbox_bytes_max = 64 * 1024;
     (story.network.capacity_bytes_min, story.network.capacity_bytes_max) = (8_192, 8_192);
     let mut system = story.begin();

@@ -153,7 +153,8 @@ fn a_thousand_values_a_second_are_never_old_at_a_consumer_of_a_hundred() {
             let (heard, source) = (consumer.borrow(), source.borrow());
             assert_eq!(source.published.len(), 10_000);
             assert_fresh(&format!("{shards} shards, {what}"), &heard, &source.published);
-            assert!((900..1_200).contains(&heard.messages.len()), "{what}: {} values", heard.messages.len());
+            // Reports of what is left out take their share of a slow link.
+            assert!((750..1_200).contains(&heard.messages.len()), "{what}: {} values", heard.messages.len());
             assert_eq!(heard.messages.len() + heard.lost as usize, 10_000, "{what}: the others are reported");
         }
     }

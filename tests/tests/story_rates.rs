@@ -165,7 +165,10 @@ fn a_command_overtakes_what_waits_for_the_rate_both_ways() {
         let took = heard.messages[command].0.since(asked).as_millis();
         println!("egress {egress}, ingress {ingress}: number {command}, after {took} ms");
         // A portion, and what had its place already: a frame of 2,000 bytes takes 20 ms.
-        assert!((30..60).contains(&command) && took <= 60, "egress {egress}, ingress {ingress}: number {command}, {took} ms");
+        assert!(
+            (30..60).contains(&command) && took <= 60,
+            "egress {egress}, ingress {ingress}: number {command}, {took} ms"
+        );
         let last = heard.messages.last().expect("messages").0.since(asked).as_millis();
         assert!((900..1_200).contains(&last), "200,000 bytes less a burst take {last} ms longer");
     }

@@ -8,7 +8,9 @@ use std::rc::Rc;
 
 use laneway_broker::io::{ListenerId, PeerAddress};
 use laneway_client::core::{ConfirmId, Core, CoreOptions, Event, Identity, Inbox, SubscriptionId, Transmit};
-use laneway_client::{ConfirmOptions, Item, Lane, Level, LossReport, PublishOptions, Reason, SubscribeOptions, TryPublishError};
+use laneway_client::{
+    ConfirmOptions, Item, Lane, Level, LossReport, PublishOptions, Reason, SubscribeOptions, TryPublishError,
+};
 use laneway_proto::error::CloseCode;
 use laneway_proto::lane::policy::Policy;
 use laneway_proto::time::{Duration, Instant};
@@ -523,12 +525,7 @@ impl Call {
         self.subscriptions.iter_mut().find(|subscribed| subscribed.id == id)
     }
 
-    fn subscribe(
-        &mut self,
-        (mut filters, policy): (Vec<String>, Option<Policy>),
-        retained: bool,
-        oracle: &mut Oracle,
-    ) {
+    fn subscribe(&mut self, (mut filters, policy): (Vec<String>, Option<Policy>), retained: bool, oracle: &mut Oracle) {
         filters.sort();
         filters.dedup();
         let borrowed: Vec<&str> = filters.iter().map(String::as_str).collect();
@@ -574,11 +571,8 @@ impl Call {
             let seq = oracle.published(self.session, lane) as u32 + 1;
             let payload = speech::payload(Stamp { session: self.session.0, lane, seq }, len);
             let lane_named = Lane::new(lane).unwrap_or_default();
-            let options = PublishOptions {
-                lane: lane_named,
-                retain: manner == Manner::Retain,
-                ..PublishOptions::default()
-            };
+            let options =
+                PublishOptions { lane: lane_named, retain: manner == Manner::Retain, ..PublishOptions::default() };
             let taken = match manner {
                 Manner::Plain | Manner::Retain => self.core.publish_with(&name, payload, options).map(|()| None),
                 Manner::Confirm(receivers) => {

@@ -94,7 +94,9 @@ pub fn kind_name(lane: u8) -> &'static str {
 pub fn all() -> Vec<Cell> {
     let lanes = |trouble| LANES.into_iter().map(move |lane| (trouble, lane));
     let cells = Trouble::ALL.into_iter().flat_map(|(_, trouble)| lanes(trouble));
-    cells.flat_map(|(trouble, lane)| Policy::ALL.into_iter().map(move |policy| Cell { trouble, lane, policy })).collect()
+    cells
+        .flat_map(|(trouble, lane)| Policy::ALL.into_iter().map(move |policy| Cell { trouble, lane, policy }))
+        .collect()
 }
 
 /// A quarter of them, in which every two values of different columns meet.

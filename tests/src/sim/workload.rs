@@ -293,12 +293,9 @@ fn step(rng: &mut Rng, subscribes: bool, publishes: bool, large: usize) -> Step 
             match rng.below(1_000) {
                 0..300 => Step::Retain { topic, lane, lens },
                 // Lanes that may lose confirm no delivery.
-                draw @ 300..500 => Step::Confirm {
-                    topic,
-                    lane,
-                    lens,
-                    receivers: if may_lose(lane) { 0 } else { (draw % 4) as u16 },
-                },
+                draw @ 300..500 => {
+                    Step::Confirm { topic, lane, lens, receivers: if may_lose(lane) { 0 } else { (draw % 4) as u16 } }
+                }
                 _ => Step::Publish { topic, lane, lens, batch },
             }
         }
