@@ -61,8 +61,7 @@ fn all_but_one_have_everything(slow: bool, policy: Policy) -> Duration {
         let took = system.world().borrow().now().since(began);
         assert!(took < Duration::from_millis(30_000), "{policy:?}: {} delivered", system.oracle().delivered());
     }
-    let took = system.world().borrow().now().since(began);
-    took
+    system.world().borrow().now().since(began)
 }
 
 #[test]

@@ -7,8 +7,9 @@ use laneway_client::{Lane, PublishOptions, SubscribeOptions};
 use laneway_proto::error::CloseCode;
 use laneway_proto::time::Duration;
 use laneway_tests::sim::guest::Act;
+use laneway_tests::sim::scenario::Scenario;
 use laneway_tests::sim::story::{Story, pause_ms, publish, subscribe};
-use laneway_tests::sim::system::System;
+use laneway_tests::sim::system::{self, System};
 use laneway_tests::sim::workload::Step;
 
 const RATE: u32 = 100_000;
@@ -172,6 +173,17 @@ fn a_command_overtakes_what_waits_for_the_rate_both_ways() {
         let last = heard.messages.last().expect("messages").0.since(asked).as_millis();
         assert!((900..1_200).contains(&last), "200,000 bytes less a burst take {last} ms longer");
     }
+}
+
+#[test]
+fn every_promise_is_kept_while_everybody_is_held_back() {
+    let mut held_back = 0;
+    for seed in 0..60 {
+        let report = system::run(seed, Scenario::Rates, false);
+        assert_eq!(report.failure, None, "seed {seed}");
+        held_back += u32::from(report.marks.count("publisher_paused_by_rate") > 0);
+    }
+    assert!(held_back > 30, "only {held_back} seeds held a publisher back");
 }
 
 #[test]
