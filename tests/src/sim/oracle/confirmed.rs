@@ -4,10 +4,18 @@ use std::collections::BTreeSet;
 
 use laneway_proto::lane::table::LaneTable;
 
-use super::{Oracle, SessionId};
+use super::{Oracle, Published, SessionId};
 
 /// Publisher, lane and place.
 type Name = (SessionId, u8, usize);
+
+impl Published {
+    /// Whether it may come behind newer ones of its lane: where order is not promised, it may be sent again for somebody who
+    /// came later.
+    pub(super) fn may_be_late(&self) -> bool {
+        self.again && LaneTable::STANDARD.get(self.lane).is_some_and(|spec| !spec.kind.is_ordered())
+    }
+}
 
 impl Oracle {
     /// The session publishes a message that is sent again until enough have it; otherwise as [`Self::publish`].
@@ -45,15 +53,15 @@ impl Oracle {
     /// Whether the session is to take no notice of a message, as it has it. An error if it should not have come.
     pub(super) fn comes_again(&self, id: SessionId, name: Name, next: usize) -> Result<bool, String> {
         let (from, lane, place) = name;
-        let again = self.sessions[from.0 as usize].lanes[&lane][place].again;
+        let published = &self.sessions[from.0 as usize].lanes[&lane][place];
+        let again = published.again;
         let session = &self.sessions[id.0 as usize];
         // The library drops what it has; who speaks by hand has to know it himself.
         let by_hand = session.link.is_none();
         if again && session.got.contains(&name) {
             return if by_hand { Ok(true) } else { Err("it had been delivered before".into()) };
         }
-        let ordered = LaneTable::STANDARD.get(lane).is_none_or(|spec| spec.kind.is_ordered());
-        if place < next && (ordered || !again) {
+        if place < next && !published.may_be_late() {
             return Err(format!("number {next} of session {} had been delivered before it", from.0));
         }
         Ok(false)
