@@ -5,30 +5,29 @@ use std::process::Command;
 
 use laneway_tests::tidy::root;
 
-/// Seconds of load; the judgement of memory needs a few more minutes to be worth anything.
+/// Seconds of load.
 const SECONDS: f64 = 9.0;
 
-/// What a soak of a few seconds prints, and whether it passed.
-fn soak() -> (String, bool) {
+/// What a soak of a few seconds prints.
+fn soak() -> String {
     let minutes = format!("{}", SECONDS / 60.0);
     let output =
         Command::new(env!("CARGO_BIN_EXE_soak")).args(["--minutes", &minutes]).output().expect("the soak starts");
-    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
-fn a_short_soak_loses_nothing_keeps_its_memory_and_ends_well() {
-    // A pool may grow late on a machine that is busy otherwise.
-    for attempt in 1..=3 {
-        let (printed, passed) = soak();
-        println!("attempt {attempt}:\n{printed}");
-        assert!(printed.contains(" received by two readers each") && printed.contains("memory: "), "{printed}");
-        assert!(printed.contains("the broker ended with Some(0)"), "{printed}");
-        if passed {
-            return;
-        }
-    }
-    panic!("three times in a row memory grew or messages were lost");
+fn a_short_soak_loses_nothing_judges_its_memory_and_ends_well() {
+    let printed = soak();
+    println!("{printed}");
+    // In a few seconds pools still grow: what is judged of memory counts in minutes.
+    assert!(printed.contains("memory: ") && printed.contains("test result: "), "{printed}");
+    assert!(printed.contains("the broker ended with Some(0)"), "{printed}");
+    let counts = printed.lines().find(|line| line.contains(" received by two readers each")).expect("counts");
+    let mut words = counts.split_whitespace();
+    let mut number = || words.find_map(|word| word.parse::<u64>().ok()).expect("a number");
+    let (published, received) = (number(), number());
+    assert!(published > 0 && received == 2 * published, "{counts}");
 }
 
 #[test]
