@@ -1,5 +1,5 @@
-//! Listen addresses: `tcp://host:port`, `udp://host:port` and `unix:///path`, each with `?connections_max=N`, and serial
-//! ports.
+//! Listen addresses: `tcp://host:port`, `udp://host:port` and `unix:///path`, each with options as in `?connections_max=N`,
+//! and serial ports.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,9 +39,23 @@ pub struct ListenUrl {
     pub place: Place,
     /// Connections through this endpoint at once; 0 leaves only the total bound.
     pub connections_max: u32,
+    /// Bytes a second that are sent to one of its peers; 0 leaves what holds for all.
+    pub egress_bytes_per_s: u32,
+    /// Bytes of messages a second that one of its peers may publish; 0 leaves what holds for all.
+    pub ingress_bytes_per_s: u32,
 }
 
 impl ListenUrl {
+    /// An endpoint without options.
+    pub const fn new(place: Place) -> Self {
+        Self { place, connections_max: 0, egress_bytes_per_s: 0, ingress_bytes_per_s: 0 }
+    }
+
+    /// Whether it is a serial port.
+    pub const fn is_serial(&self) -> bool {
+        matches!(self.place, Place::Serial(_))
+    }
+
     /// Loopback TCP, and the user's Unix socket.
     pub fn defaults() -> Vec<Self> {
         let tcp = Place::Tcp { host: "127.0.0.1".into(), port: PORT_DEFAULT };
@@ -50,7 +64,7 @@ impl ListenUrl {
             || PathBuf::from(format!("/tmp/laneway-{}.sock", nix::unistd::getuid())),
             |dir| PathBuf::from(dir).join("laneway.sock"),
         );
-        [tcp, Place::Unix(unix)].into_iter().map(|place| Self { place, connections_max: 0 }).collect()
+        [tcp, Place::Unix(unix)].into_iter().map(Self::new).collect()
     }
 
     /// Reads a URL; the error says what is wrong and what to do.
@@ -70,7 +84,7 @@ impl ListenUrl {
                 return Err("a Unix socket needs an absolute path, as in unix:///run/laneway.sock".into());
             }
             Some(("serial", path)) => {
-                return Ok(Self { place: Place::Serial(TtyOptions::parse(path, query)?), connections_max: 0 });
+                return Ok(Self::new(Place::Serial(TtyOptions::parse(path, query)?)));
             }
             Some((scheme, _)) => {
                 return Err(format!(
@@ -81,18 +95,25 @@ impl ListenUrl {
                 return Err("an address needs a scheme, as in tcp://127.0.0.1:5263 or unix:///run/laneway.sock".into());
             }
         };
-        let mut connections_max = 0;
+        let mut url = Self::new(place);
         for option in query.into_iter().flat_map(|query| query.split('&')) {
-            match option.split_once('=') {
-                Some(("connections_max", value)) => {
-                    connections_max = value.parse().map_err(|_| format!("connections_max={value} is not a number"))?;
-                }
-                Some(_) | None => {
-                    return Err(format!("unknown option '{option}'; the only one is connections_max=N"));
-                }
-            }
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let Some((_, number)) = url.options_mut().into_iter().find(|(known, _)| *known == name) else {
+                return Err(format!(
+                    "unknown option '{option}'; there are connections_max, egress_bytes_per_s and ingress_bytes_per_s"
+                ));
+            };
+            *number = value.parse().map_err(|_| format!("{option} is not a number; write {name}=N"))?;
         }
-        Ok(Self { place, connections_max })
+        Ok(url)
+    }
+
+    fn options_mut(&mut self) -> [(&'static str, &mut u32); 3] {
+        [
+            ("connections_max", &mut self.connections_max),
+            ("egress_bytes_per_s", &mut self.egress_bytes_per_s),
+            ("ingress_bytes_per_s", &mut self.ingress_bytes_per_s),
+        ]
     }
 }
 
@@ -122,7 +143,14 @@ impl fmt::Display for ListenUrl {
             Place::Unix(path) => write!(f, "unix://{}", path.display())?,
             Place::Serial(tty) => return write!(f, "{tty}"),
         }
-        if self.connections_max > 0 { write!(f, "?connections_max={}", self.connections_max) } else { Ok(()) }
+        let mut before = '?';
+        for (name, number) in self.clone().options_mut() {
+            if *number > 0 {
+                write!(f, "{before}{name}={number}")?;
+                before = '&';
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,6 +166,7 @@ mod tests {
             "unix:///run/x.sock",
             "udp://[::1]:5263",
             "tcp://h:1?connections_max=5",
+            "udp://h:1?egress_bytes_per_s=1000000&ingress_bytes_per_s=7",
             "serial:///dev/ttyACM0?baud=921600",
             "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
         ] {
@@ -161,6 +190,7 @@ mod tests {
             ("tcp://a:b", "not a port"),
             ("unix://relative", "absolute path"),
             ("tcp://a:1?nodelay=1", "unknown option"),
+            ("tcp://a:1?egress_bytes_per_s=fast", "egress_bytes_per_s=N"),
             ("serial://ttyACM0", "absolute path"),
             ("serial:///dev/ttyACM0?baud=1200", "another rate"),
             ("serial:///dev/ttyACM0?baud=fast", "bits per second"),

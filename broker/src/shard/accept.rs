@@ -171,8 +171,17 @@ impl<I: Io> Shard<I> {
             receiving: Receiving::Many,
             ..Conn::new(socket, address, listener, session, now)
         });
+        self.limit_rates(key);
         self.io.receive(key, socket, Receive::Many);
         self.arm_timer(key);
+    }
+
+    /// Keeps a new connection to its rates.
+    pub(super) fn limit_rates(&mut self, key: Key) {
+        let now = self.now();
+        if let Some(conn) = self.conns.at_mut(key) {
+            conn.limit(now, &self.settings);
+        }
     }
 
     /// The connection works without them, as the system's defaults are.

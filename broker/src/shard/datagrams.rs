@@ -190,6 +190,7 @@ impl<I: Io> Shard<I> {
             datagrams: Some(Box::new(DatagramLink::new(stream, from))),
             ..Conn::new(Socket::NONE, address, listener, session, now)
         });
+        self.limit_rates(key);
         self.datagrams.by_session.insert(number, key);
         self.datagrams.by_client.insert(client, key);
         self.list_link(key);

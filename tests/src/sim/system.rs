@@ -375,6 +375,7 @@ impl System {
                 ("publisher_paused_by_outbox", counters.paused_by_outbox),
                 ("subscriber_without_credit", counters.credit_waits),
                 ("publisher_paused_by_mesh", counters.paused_by_mesh),
+                ("publisher_paused_by_rate", counters.paused_by_rate),
                 ("slow_consumer_disconnected", closed(CloseCode::SlowConsumer)),
                 ("broker_saw_short_send", counters.sends_short),
                 ("crossed_shards", counters.runs_crossed),
