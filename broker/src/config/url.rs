@@ -140,6 +140,9 @@ mod tests {
             "tcp://h:1?connections_max=5",
             "serial:///dev/ttyACM0?baud=921600",
             "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
+            "serial:///dev/ttyS0?baud=4800&protocol=nmea",
+            "serial:///dev/ttyS0?baud=4800&protocol=line&ending=crlf&topic=scale&lane=1",
+            "serial:///dev/ttyUSB0?baud=57600&protocol=mavlink&topic=mav/a&send=mav/+/rx/#&send=x",
         ] {
             assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
         }
@@ -166,6 +169,12 @@ mod tests {
             ("serial:///dev/ttyACM0?baud=fast", "bits per second"),
             ("serial:///dev/ttyACM0?parity=mark", "none, even, odd"),
             ("serial:///dev/ttyACM0?connections_max=1", "baud, parity, flow and dtr"),
+            ("serial:///dev/ttyACM0?topic=a", "say which, as in protocol=line"),
+            ("serial:///dev/ttyACM0?protocol=modbus", "laneway, line, raw, slip"),
+            ("serial:///dev/ttyACM0?protocol=raw&topic=a/#", "topic=a/#"),
+            ("serial:///dev/ttyACM0?protocol=raw&send=a/#/b", "send=a/#/b"),
+            ("serial:///dev/ttyACM0?protocol=raw&lane=16", "1 to 15"),
+            ("serial:///dev/ttyACM0?protocol=raw&ending=lf", "for protocol=line"),
         ] {
             let error = ListenUrl::parse(text).expect_err(text);
             assert!(error.contains(hint), "{text}: {error}");

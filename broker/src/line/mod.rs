@@ -2,11 +2,14 @@
 //!
 //! To the broker a device is a peer like any other: it says HELLO, declares topics, subscribes and publishes in the frames
 //! of stream links, which are made here from what it says on its line (`upward`), and what is for it is taken from its
-//! outbox one frame at a time, when the line can take it (`downward`), so that nothing waits below the outbox's queues.
+//! outbox one frame at a time, when the line can take it (`downward`), so that nothing waits below the outbox's queues. A
+//! device that speaks another protocol is the same to the broker (`foreign`).
 
 mod downward;
 mod fates;
+mod foreign;
 mod grants;
+mod talker;
 mod topics;
 mod upward;
 
@@ -28,7 +31,9 @@ use laneway_proto::time::Instant;
 
 pub use self::fates::Count;
 use self::fates::Fates;
+pub use self::foreign::{Foreign, ForeignCounters};
 use self::grants::{CREDIT_FRAMES, Grant};
+pub use self::talker::{Seen, Talker};
 use self::topics::{Knows, Topics};
 use crate::counters::Drops;
 use crate::outbox::Outbox;

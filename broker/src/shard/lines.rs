@@ -3,7 +3,7 @@
 
 use laneway_proto::error::CloseCode;
 use laneway_proto::serial::hello::SERIAL_NODE_ID_BYTES;
-use laneway_proto::serial::link::{Counters, Ended};
+use laneway_proto::serial::link::Ended;
 use laneway_proto::session::Session;
 use laneway_proto::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::config::url::Place;
 use crate::conn::Conn;
 use crate::counters::CloseReason;
 use crate::io::{Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket};
-use crate::line::{Count, From, Happened, Line, LineSetup, Numbers, dropping_bytes_max};
+use crate::line::{Count, From, Happened, LineSetup, Numbers, Seen, Talker, dropping_bytes_max};
 use crate::outbox::Outbox;
 use crate::outbox::tail::Tail;
 use crate::pool::{BufId, Piece};
@@ -46,7 +46,7 @@ pub(super) struct Port {
     /// Open, or being let go of.
     socket: Option<Socket>,
     /// The device's line, while the port is open.
-    line: Option<Box<Line>>,
+    line: Option<Box<Talker>>,
     receiving: bool,
     sending: bool,
     /// Frames that the port has not taken yet.
@@ -128,9 +128,9 @@ impl Port {
         self.conn.is_some()
     }
 
-    /// What its line has seen, and frames that were dropped for want of a lane; `None` while it is not open.
-    pub(super) fn counters(&self) -> Option<(&Counters, u64)> {
-        self.line.as_ref().map(|line| line.counters())
+    /// What its line has seen; `None` while it is not open.
+    pub(super) fn seen(&self) -> Option<Seen<'_>> {
+        self.line.as_ref().map(|line| line.seen())
     }
 
     /// It has no room: where nobody reads at the other end, that may be so for long.
@@ -169,7 +169,7 @@ impl<I: Io> Shard<I> {
                     lanes: &self.settings.lanes,
                     topics_max: self.settings.limits.session_topics_max,
                 };
-                port.line = Some(Box::new(Line::new(now, &setup, entropy, port.numbers)));
+                port.line = Some(Box::new(Talker::new(now, &port.tty, &setup, entropy, port.numbers)));
                 (port.socket, port.receiving, port.sending) = (Some(socket), true, false);
                 (port.retry, port.complained) = (RETRY_FIRST, false);
                 tracing::info!(port = %port.tty, "serial port open");
@@ -399,7 +399,8 @@ impl<I: Io> Shard<I> {
     }
 
     fn take_line_events(&mut self, place: usize) {
-        while let Some(happened) = self.ports[place].line.as_mut().and_then(|line| line.poll()) {
+        let now = self.now();
+        while let Some(happened) = self.ports[place].line.as_mut().and_then(|line| line.poll(now)) {
             match happened {
                 Happened::Opened => self.begin_line_session(place),
                 Happened::Ended(ended) => self.end_line_session(place, reason_of(ended)),
