@@ -201,7 +201,7 @@ impl Foreign {
         self.stopped = !flowing;
     }
 
-    pub(super) const fn goodbye(&self) -> Option<u8> {
+    pub(super) fn goodbye(&self) -> Option<u8> {
         if self.begins.is_none() && self.down.is_empty() { self.talk.goodbye } else { None }
     }
 
