@@ -8,8 +8,11 @@ use laneway_proto::lane::table::DEFAULT_LANE;
 use laneway_proto::limits::LANES_MAX;
 use laneway_proto::serial::foreign::Protocol;
 use laneway_proto::serial::foreign::line::Ending;
+use laneway_proto::serial::limits::SERIAL_ADDRESS_MAX;
 use laneway_proto::topic;
 
+/// Devices on one half-duplex line at most.
+const ADDRESSES_MAX: usize = 32;
 /// Bits per second unless the URL says otherwise.
 pub const BAUD_DEFAULT: u32 = 115_200;
 /// The least there is.
@@ -67,6 +70,8 @@ pub struct TtyOptions {
     pub dtr: Modem,
     /// How its device speaks, if not as Laneway's do.
     pub foreign: Option<Foreign>,
+    /// The devices on a line that only one side can drive at a time; none: one device, and both sides may.
+    pub addresses: Vec<u8>,
 }
 
 /// A device that speaks another protocol, as topics.
@@ -202,7 +207,7 @@ impl TtyOptions {
     /// The port at `path` with everything as it is by default.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let (parity, flow, dtr) = (Parity::None, Flow::None, Modem::Both);
-        Self { path: path.into(), baud: BAUD_DEFAULT, parity, flow, dtr, foreign: None }
+        Self { path: path.into(), baud: BAUD_DEFAULT, parity, flow, dtr, foreign: None, addresses: Vec::new() }
     }
 
     /// Reads what stands behind `serial://`, and the options behind its `?`; the error says what to write instead.
@@ -218,11 +223,15 @@ impl TtyOptions {
                 Some(("parity", value)) => this.parity = choose("parity", value, &Parity::ALL)?,
                 Some(("flow", value)) => this.flow = choose("flow", value, &Flow::ALL)?,
                 Some(("dtr", value)) => this.dtr = choose("dtr", value, &Modem::ALL)?,
+                Some(("addresses", value)) => this.addresses = addresses(value)?,
                 Some((name, value)) if wanted.take(name, value)? => {}
                 Some(_) | None => return Err(format!("unknown option '{option}'; a serial port has {OPTIONS}")),
             }
         }
         this.foreign = wanted.complete(&this.path)?;
+        if this.foreign.is_some() && !this.addresses.is_empty() {
+            return Err("addresses=… is for Laneway's own link".into());
+        }
         Ok(this)
     }
 }
@@ -234,6 +243,28 @@ fn baud(text: &str) -> Result<u32, String> {
         return Err("baud=1200 makes several boards wait for a new program; use another rate".into());
     }
     Ok(baud)
+}
+
+/// Reads `1-4,9`.
+fn addresses(text: &str) -> Result<Vec<u8>, String> {
+    let address = |text: &str| text.parse().ok().filter(|address| (1..=SERIAL_ADDRESS_MAX).contains(address));
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some((address(first)?, address(last)?))
+    };
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = range(part).filter(|(first, last)| first <= last).ok_or_else(|| {
+            format!("addresses={text} cannot be read; use numbers from 1 to {SERIAL_ADDRESS_MAX}, as in 1-4,9")
+        })?;
+        all.extend(first..=last);
+    }
+    all.sort_unstable();
+    all.dedup();
+    if all.len() > ADDRESSES_MAX {
+        return Err(format!("addresses={text} are too many; one line serves {ADDRESSES_MAX} devices"));
+    }
+    Ok(all)
 }
 
 fn choose<T: Copy>(option: &str, text: &str, all: &[(&str, T)]) -> Result<T, String> {
@@ -260,6 +291,10 @@ impl fmt::Display for TtyOptions {
         }
         if self.dtr != default.dtr {
             write!(f, "&dtr={}", name_of(self.dtr, &Modem::ALL))?;
+        }
+        if !self.addresses.is_empty() {
+            let list: Vec<String> = self.addresses.iter().map(u8::to_string).collect();
+            write!(f, "&addresses={}", list.join(","))?;
         }
         self.foreign.as_ref().map_or(Ok(()), |foreign| foreign.write(&self.path, f))
     }

@@ -40,7 +40,7 @@ def mavlink(count, seed):
         )()
         frame = message.pack(speaker)
         speaker.seq = (speaker.seq + 1) % 256
-        print(speaker.srcSystem, speaker.srcComponent, message.id, bytes(frame).hex())
+        print(speaker.srcSystem, speaker.srcComponent, message.get_msgId(), bytes(frame).hex())
 
 
 def read_mavlink():

@@ -411,3 +411,83 @@ fn eight_devices_on_eight_ports_are_there_at_once() {
     let stats = client.stats("port.").expect("told");
     assert_eq!(stats.iter().filter(|stat| stat.name.ends_with(".url")).count(), usize::from(DEVICES));
 }
+
+#[test]
+fn eight_devices_on_one_half_duplex_line_take_turns() {
+    const DEVICES: u8 = 8;
+    const MESSAGES: u32 = 20;
+    let scratch = Scratch::new();
+    let faults = Faults { flips: 100, drops: 50 };
+    let line = Line::shared(scratch.path("tty"), BAUD, 13, faults, usize::from(DEVICES));
+    let mut broker = Launch::new(2).also_listen(&line.url()).start();
+    let mut client = client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    let start = |address: u8| {
+        let topics = vec![(LEVEL, "probe/level", false)];
+        let node_id = [b'n', b'o', b'd', b'e', 0, 0, 0, address];
+        let make = Make { topics, filters: vec!["probe/set/#"], node_id, address, ..Make::new() };
+        make.start(line.device_path_of(usize::from(address - 1)))
+    };
+    let mut devices: Vec<Device> = (1..=DEVICES).map(start).collect();
+    for round in 1..=3 {
+        for device in &devices {
+            device.wait_for("its session", |seen| seen.ready >= 1);
+        }
+        let before: Vec<usize> = devices.iter().map(|device| device.seen().got.len()).collect();
+        for number in 0..MESSAGES {
+            for (place, device) in devices.iter().enumerate() {
+                device.publish(COMMAND, LEVEL, format!("{round} {place} {number}"));
+            }
+            client.publish("probe/set/all", format!("{round} {number}").as_str()).expect("published");
+        }
+        let mut nexts = [0; DEVICES as usize];
+        while nexts.iter().any(|&next| next < MESSAGES) {
+            let text = String::from_utf8(next(&mut levels).1).expect("text");
+            let words: Vec<usize> = text.split(' ').map(|word| word.parse().expect("a number")).collect();
+            assert_eq!((words[0], words[2]), (round, nexts[words[1]] as usize), "device {} in order", words[1]);
+            nexts[words[1]] += 1;
+        }
+        for (device, before) in devices.iter().zip(before) {
+            let seen = device.wait_for("what is for all", |seen| seen.got.len() >= before + MESSAGES as usize);
+            let wanted = (0..MESSAGES).map(|number| format!("{round} {number}").into_bytes());
+            assert!(seen.got[before..].iter().map(|got| got.payload.clone()).eq(wanted), "{seen:?}");
+        }
+        eprintln!("round {round}: {:?}", line.report());
+        if round == 1 {
+            // One is switched off and on again, and its neighbours do not care.
+            devices.remove(3);
+            devices.insert(3, start(4));
+        }
+        if round == 2 {
+            broker.kill_and_restart();
+            let ready: Vec<u32> = devices.iter().map(|device| device.seen().ready).collect();
+            client = crate::client(&broker);
+            levels = client.subscribe("probe/level").expect("subscribed");
+            for (device, ready) in devices.iter().zip(ready) {
+                device.wait_for("a new session", |seen| seen.ready > ready);
+            }
+        }
+    }
+    let stats = client.stats("port.").expect("told");
+    let urls = stats.iter().filter(|stat| stat.name.ends_with(".url")).count();
+    assert_eq!(urls, usize::from(DEVICES) + 1, "the line, and each device on it");
+}
+
+#[test]
+fn a_device_with_an_address_that_is_not_there_costs_its_neighbours_little() {
+    let scratch = Scratch::new();
+    let line = Line::shared(scratch.path("tty"), BAUD, 14, Faults::default(), 3);
+    let broker = Launch::new(1).also_listen(&line.url()).start();
+    let client = client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    let make = |address| Make { topics: vec![(LEVEL, "probe/level", false)], address, ..Make::new() };
+    let device = make(2).start(line.device_path_of(1));
+    device.wait_for("its session", |seen| seen.ready == 1);
+    for number in 0..50_u32 {
+        device.publish(COMMAND, LEVEL, number.to_string());
+    }
+    for number in 0..50_u32 {
+        assert_eq!(next(&mut levels).1, number.to_string().into_bytes());
+    }
+    assert_eq!(device.seen().ended, []);
+}

@@ -75,6 +75,22 @@ impl Talker {
         }
     }
 
+    /// Half-duplex: the host's turn for this device begins.
+    pub fn begin_turn(&mut self, now: Instant, own_us: u32, budget_us: u32, unanswered: bool) {
+        match self {
+            Self::Device(line) => line.begin_turn(now, own_us, budget_us, unanswered),
+            Self::Foreign(_) => {}
+        }
+    }
+
+    /// Half-duplex: whether the host may still send.
+    pub const fn is_our_turn(&self) -> bool {
+        match self {
+            Self::Device(line) => line.is_our_turn(),
+            Self::Foreign(_) => false,
+        }
+    }
+
     /// The next thing the shard has to know; called until `None` after every other call.
     pub fn poll(&mut self, now: Instant) -> Option<Happened> {
         match self {

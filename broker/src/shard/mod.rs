@@ -7,6 +7,7 @@
 //! the devices on serial ports.
 
 mod accept;
+mod bus;
 mod close;
 mod command;
 mod confirm;
@@ -51,6 +52,7 @@ use crate::slab::{Key, Slab};
 use crate::timers::Timers;
 
 use self::accept::{Accepting, LISTENER_SLOT_FIRST, listener_of};
+use self::bus::Bus;
 use self::close::note_link_over;
 use self::command::Ticket;
 use self::datagrams::Datagrams;

@@ -49,6 +49,8 @@ pub struct Make {
     pub topics: Vec<(u16, &'static str, bool)>,
     /// What it subscribes to.
     pub filters: Vec<&'static str>,
+    /// Its address on a half-duplex line; 0: it has its line for itself.
+    pub address: u8,
 }
 
 /// A message that arrived.
@@ -101,7 +103,7 @@ impl Make {
     /// One at 115,200 bits per second that takes four frames and messages of a kilobyte.
     pub fn new() -> Self {
         let (topics, filters) = (Vec::new(), Vec::new());
-        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters }
+        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters, address: 0 }
     }
 
     fn setup(&self) -> Setup<LANES> {
@@ -118,10 +120,11 @@ impl Make {
             node_id: self.node_id,
             name: "probe",
             mtu,
-            dead_ms: SERIAL_DEAD_MS_DEFAULT as u16,
+            // Where devices take turns, it hears of the host once a round only.
+            dead_ms: SERIAL_DEAD_MS_DEFAULT as u16 * if self.address > 0 { 4 } else { 1 },
             baud: self.baud,
             topics_hash: 0,
-            address: 0,
+            address: self.address,
             asks_time: false,
             lanes,
         }

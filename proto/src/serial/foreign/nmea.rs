@@ -91,13 +91,14 @@ pub(super) fn encode(message: &[u8], out: &mut [u8]) -> Result<usize, Unfit> {
     let sentence = sentence.strip_suffix(b"\r").unwrap_or(sentence);
     let (first, inside) = sentence.split_first().ok_or(Unfit)?;
     let breaks = inside.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'$'));
-    if !matches!(first, b'$' | b'!') || breaks || sentence.len() + CHECKSUM_BYTES > SENTENCE_BYTES_MAX {
+    let room = SENTENCE_BYTES_MAX.checked_sub(sentence.len()).ok_or(Unfit)?;
+    if !matches!(first, b'$' | b'!') || breaks {
         return Err(Unfit);
     }
     match checksum_is_right(sentence) {
         Some(true) => put(out, &[sentence, b"\r\n"]),
         Some(false) => Err(Unfit),
-        None if inside.contains(&b'*') => Err(Unfit),
+        None if inside.contains(&b'*') || room < CHECKSUM_BYTES => Err(Unfit),
         None => {
             let sum = xor(inside);
             let hex = |digit: u8| b"0123456789ABCDEF".get(usize::from(digit & 15)).copied().unwrap_or_default();
