@@ -190,6 +190,19 @@ impl Foreign {
     }
 }
 
+/// What the driver of a port has counted since the system has started; each count wraps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TtyErrors {
+    /// Bytes without a stop bit.
+    pub framing: u32,
+    /// Bytes that were lost because nobody took them, in the port or in the system.
+    pub overrun: u32,
+    /// Bytes with a wrong parity bit.
+    pub parity: u32,
+    /// Breaks.
+    pub breaks: u32,
+}
+
 impl Parity {
     const ALL: [(&'static str, Self); 3] = [("none", Self::None), ("even", Self::Even), ("odd", Self::Odd)];
 }

@@ -413,6 +413,69 @@ fn eight_devices_on_eight_ports_are_there_at_once() {
 }
 
 #[test]
+fn what_goes_wrong_on_a_port_is_told_with_its_kind_and_counted() {
+    let bench = Bench::new(15, Faults::default());
+    let broker = bench.broker(2);
+    let client = client(&broker);
+    let mut told = client.subscribe("$sys/port/+").expect("subscribed");
+    let device = bench.device();
+    device.wait_for("its session", |seen| seen.ready == 1);
+    let path = bench.line.host_path().display().to_string();
+    let mut wait_for = |kind: &str, at_least: u64| {
+        let until = std::time::Instant::now() + GUARD;
+        loop {
+            assert!(std::time::Instant::now() < until, "{kind} is not told");
+            let (topic, value) = next(&mut told);
+            let value: serde_json::Value = serde_json::from_slice(&value).expect("JSON");
+            assert_eq!((&*topic, &value["port"]), ("$sys/port/0", &path.clone().into()), "{value}");
+            if value["kind"] == kind && value["count"].as_u64().is_some_and(|count| count >= at_least) {
+                return;
+            }
+        }
+    };
+    bench.line.set_faults(Faults { flips: 5_000, drops: 0 });
+    for number in 0..200_u32 {
+        device.publish(COMMAND, LEVEL, number.to_string());
+    }
+    wait_for("crc", 2);
+    bench.line.set_faults(Faults::default());
+    for unplugged in 1..=2 {
+        bench.line.unplug();
+        wait_for("hangup", unplugged);
+        bench.line.plug();
+        let ready = device.seen().ready;
+        device.wait_for("another session", |seen| seen.ready > ready);
+    }
+    let stats = client.stats("port.0.errors.").expect("told");
+    let counts: Vec<&str> = stats.iter().map(|stat| &*stat.name).collect();
+    let kinds = ["crc", "framing", "overrun", "parity", "break", "hangup"];
+    assert_eq!(counts, kinds.map(|kind| format!("port.0.errors.{kind}")));
+}
+
+#[test]
+fn a_device_echoes_ten_thousand_frames_in_order() {
+    const FRAMES: u32 = 10_000;
+    let scratch = Scratch::new();
+    let line = Line::new(scratch.path("tty"), 3_000_000, 16, Faults::default());
+    let broker = Launch::new(1).also_listen(&line.url()).start();
+    let client = client(&broker);
+    let mut echo = client.subscribe("probe/level").expect("subscribed");
+    let topics = vec![(LEVEL, "probe/level", false)];
+    let make = Make { baud: 3_000_000, window: 16, topics, filters: vec!["probe/set/#"], echo: LEVEL, ..Make::new() };
+    let device = make.start(line.device_path());
+    device.wait_for("its session", |seen| seen.ready == 1);
+    let publisher = client.clone();
+    let sent = std::thread::spawn(move || {
+        (0..FRAMES).for_each(|number| publisher.publish("probe/set/a", &number.to_le_bytes()[..]).expect("published"));
+    });
+    for number in 0..FRAMES {
+        assert_eq!(next(&mut echo).1, number.to_le_bytes());
+    }
+    sent.join().expect("all is published");
+    assert_eq!(device.seen().ended, []);
+}
+
+#[test]
 fn eight_devices_on_one_half_duplex_line_take_turns() {
     const DEVICES: u8 = 8;
     const MESSAGES: u32 = 20;

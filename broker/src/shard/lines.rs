@@ -7,7 +7,7 @@ use laneway_proto::serial::link::Ended;
 use laneway_proto::session::Session;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{Bus, LISTENER_SLOT_FIRST, Shard, put_unread};
+use super::{Bus, LISTENER_SLOT_FIRST, PortError, PortErrors, Shard, put_unread};
 use crate::config::Settings;
 use crate::config::url::Place;
 use crate::conn::Conn;
@@ -70,6 +70,7 @@ pub(super) struct Port {
     bus: Option<Bus>,
     /// A device on such a line: the place of the line's port.
     wire: Option<usize>,
+    errors: PortErrors,
 }
 
 /// The port a key stands for.
@@ -126,6 +127,7 @@ impl Port {
             complained: false,
             bus: None,
             wire: None,
+            errors: PortErrors::default(),
         }
     }
 
@@ -139,6 +141,27 @@ impl Port {
 
     pub(super) fn line_mut(&mut self) -> Option<&mut Talker> {
         self.line.as_deref_mut()
+    }
+
+    pub(super) const fn errors(&self) -> &PortErrors {
+        &self.errors
+    }
+
+    pub(super) const fn errors_mut(&mut self) -> &mut PortErrors {
+        &mut self.errors
+    }
+
+    /// Frames that its line has found bad, and where its driver is asked; each `None` if it is not there.
+    pub(super) fn troubles(&self) -> (Option<u64>, Option<Socket>) {
+        let bad = self.line.as_ref().map(|line| match line.seen() {
+            Seen::Device(counters, _) => u64::from(counters.bad),
+            Seen::Foreign(counters) => counters.bad,
+        });
+        (bad, self.socket)
+    }
+
+    pub(super) fn path(&self) -> String {
+        self.tty.path.display().to_string()
     }
 
     /// The places of the devices on its line, if those are others than itself.
@@ -206,6 +229,7 @@ impl<I: Io> Shard<I> {
                 (port.socket, port.receiving, port.sending) = (Some(socket), true, false);
                 (port.retry, port.complained) = (RETRY_FIRST, false);
                 tracing::info!(port = %port.tty, "serial port open");
+                port.errors.on_opened(self.io.tty_errors(socket));
                 match &mut port.bus {
                     Some(bus) => {
                         bus.set_open(true);
@@ -249,6 +273,7 @@ impl<I: Io> Shard<I> {
             address: port.tty.addresses.first().copied().filter(|_| port.wire.is_some()).unwrap_or_default(),
             devices,
         };
+        port.errors.on_begun();
         port.line = Some(Box::new(Talker::new(now, &port.tty, &setup, entropy, port.numbers)));
     }
 
@@ -333,6 +358,7 @@ impl<I: Io> Shard<I> {
             if port.timer_at.is_none() {
                 self.open_port(place);
             }
+            self.tell_errors(place);
             return;
         }
         self.serve_port(place);
@@ -421,6 +447,7 @@ impl<I: Io> Shard<I> {
         for until in [&mut port.blocked_until, &mut port.farewell_until] {
             *until = until.filter(|&until| until > now);
         }
+        self.tell_errors(place);
     }
 
     /// Hands what the line can take to the port. Returns how many bytes were new.
@@ -594,6 +621,9 @@ impl<I: Io> Shard<I> {
 
     /// A device's line is no more. Whether there was one.
     fn lose_line(&mut self, place: usize) -> bool {
+        if let Some(bad) = self.ports[place].troubles().0 {
+            self.ports[place].errors.on_line(bad);
+        }
         let Some(line) = self.ports[place].line.take() else { return false };
         self.ports[place].numbers = line.numbers();
         self.ports[place].farewell_until = None;
@@ -613,6 +643,10 @@ impl<I: Io> Shard<I> {
         }
         if open {
             tracing::info!(port = %self.ports[place].tty, "serial port gone");
+            if self.drain.is_none() {
+                self.ports[place].errors.note(PortError::HangUp, 1);
+                self.tell_errors(place);
+            }
             if let Some(socket) = self.ports[place].socket {
                 self.io.shutdown(socket);
             }

@@ -216,6 +216,9 @@ fn list_port(list: &mut List<'_>, port: &Port) {
     list.text("url", &port.url());
     list.number("opened", port.opened());
     list.number("in_session", u64::from(port.in_session()));
+    for (kind, count) in port.errors().counts() {
+        list.number(&format!("errors.{kind}"), count);
+    }
     match port.seen() {
         Some(Seen::Device(counters, dropped)) => {
             for (name, count) in [

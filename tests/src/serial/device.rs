@@ -51,6 +51,8 @@ pub struct Make {
     pub filters: Vec<&'static str>,
     /// Its address on a half-duplex line; 0: it has its line for itself.
     pub address: u8,
+    /// It publishes what it gets on this topic; 0: it does not.
+    pub echo: u16,
 }
 
 /// A message that arrived.
@@ -103,7 +105,7 @@ impl Make {
     /// One at 115,200 bits per second that takes four frames and messages of a kilobyte.
     pub fn new() -> Self {
         let (topics, filters) = (Vec::new(), Vec::new());
-        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters, address: 0 }
+        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters, address: 0, echo: 0 }
     }
 
     fn setup(&self) -> Setup<LANES> {
@@ -314,7 +316,14 @@ impl Running {
                         seen_now.ready += u32::from(self.store.undeclared == 0);
                     }
                 }
-                Some(Event::Frame(frame)) => on_frame(&frame, &mut self.parts, &mut self.names, &mut seen_now),
+                Some(Event::Frame(frame)) => {
+                    let before = seen_now.got.len();
+                    on_frame(&frame, &mut self.parts, &mut self.names, &mut seen_now);
+                    if let Some(got) = seen_now.got.get(before).filter(|_| self.make.echo != 0) {
+                        let letter = (SerialKind::Pub, self.make.echo, got.payload.clone());
+                        self.store.queues[usize::from(got.lane)].push_back(letter);
+                    }
+                }
                 Some(Event::Clock(_) | Event::TurnOver { .. }) => {}
             }
         }

@@ -110,6 +110,11 @@ impl Line {
         if self.shared { format!("{url}&addresses=1-{}", self.device_paths.len()) } else { url }
     }
 
+    /// Where the broker's port is.
+    pub fn host_path(&self) -> &Path {
+        &self.host_path
+    }
+
     /// Where the device's port is.
     pub fn device_path(&self) -> &Path {
         self.device_path_of(0)
