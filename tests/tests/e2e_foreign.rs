@@ -143,15 +143,11 @@ fn python() -> Option<PathBuf> {
             let output = command.stdin(Stdio::null()).output();
             output.is_ok_and(|output| output.status.success())
         };
-        let pip = |command: &str| {
-            let mut pip = Command::new(&program);
-            pip.args(["-m", "pip", "--disable-pip-version-check", "--quiet", "--timeout", "20", command]);
-            pip.args(["--no-compile", "-r"]);
-            pip.arg(&libraries);
-            pip
-        };
+        let mut pip = Command::new(&program);
+        pip.args(["-m", "pip", "--disable-pip-version-check", "--quiet", "--timeout", "20", "install"]);
+        pip.args(["--no-compile", "-r"]).arg(&libraries);
         let there = works(Command::new(&program).args(["-c", "import pymavlink, pynmea2"]))
-            || (works(Command::new("python3").args(["-m", "venv"]).arg(&folder)) && works(&mut pip("install")));
+            || (works(Command::new("python3").args(["-m", "venv"]).arg(&folder)) && works(&mut pip));
         if !there {
             eprintln!("SKIPPED: pymavlink and pynmea2 cannot be installed into {}", folder.display());
         }

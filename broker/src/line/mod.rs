@@ -254,7 +254,7 @@ impl Line {
     }
 
     /// Half-duplex: whether the host may still send.
-    pub const fn is_our_turn(&self) -> bool {
+    pub fn is_our_turn(&self) -> bool {
         self.link.is_our_turn()
     }
 

@@ -84,7 +84,7 @@ impl Talker {
     }
 
     /// Half-duplex: whether the host may still send.
-    pub const fn is_our_turn(&self) -> bool {
+    pub fn is_our_turn(&self) -> bool {
         match self {
             Self::Device(line) => line.is_our_turn(),
             Self::Foreign(_) => false,
