@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use laneway_client::blocking::{Client, Subscription};
-use laneway_client::{ConnectOptions, Lane, PublishOptions};
+use laneway_client::{ConnectOptions, Lane};
 use laneway_proto::serial::mtu::{OVERHEAD_BYTES, mtu_of_baud};
 
 use crate::args::Common;
@@ -34,6 +34,8 @@ const BESIDE: Duration = Duration::from_millis(15);
 const OCCUPANCY_MIN: f64 = 0.9;
 /// Bytes of a message of bulk, which travels as one frame.
 const BULK_BYTES: usize = 88;
+/// The library's own lanes, and bulk.
+const LANES: &str = "{{LW_RO,0,0},{LW_RO,1,0},{LW_RU,2,0},{LW_US,2,0},{LW_UU,3,0},{LW_RO,5,0}}";
 /// What commands begin with.
 const MARK: u32 = 0xC0_44_A4_D5;
 /// How long nothing may arrive.
@@ -64,8 +66,9 @@ fn image(board: &str) -> Result<PathBuf> {
         return Err(Error::Missing(format!("there is no {program}; install it")));
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/firmware/c/build.sh");
+    let options = format!("-DBOARD_BAUD={BAUD} -DLW_LANES=6 -DLW_LANE_TABLE={LANES}");
     let out = std::env::temp_dir().join(format!("laneway-bench-{board}-{}.elf", std::process::id()));
-    let built = Command::new(&script).arg(board).arg(&out).env("BAUD", BAUD.to_string()).status();
+    let built = Command::new(&script).arg(board).arg(&out).env("OPTIONS", options).status();
     let built = built.map_err(Error::io(format!("running {}", script.display())))?;
     if built.success() { Ok(out) } else { Err(Error::Failed(format!("{} failed", script.display()))) }
 }
@@ -82,7 +85,6 @@ impl Bench {
     fn start(arena: &Arena, image: &Path, faults: Faults) -> Result<Self> {
         let uart = Uart::start(MACHINE, image, BAUD, SEED, faults)?;
         let broker = arena.broker_with_port(&uart.url())?;
-        let failed = |error: laneway_client::Error| Error::Failed(format!("the broker: {error}"));
         let client = ConnectOptions::new().connect_blocking(&format!("tcp://{}", broker.address)).map_err(failed)?;
         let up = client.subscribe("board/up").map_err(failed)?;
         let mut bench = Self { uart, client, up, _broker: broker };
@@ -102,9 +104,13 @@ impl Bench {
                 Ok(words)
             }
             Ok(None) => Err(Error::Failed(format!("the board said nothing for {PATIENCE:?}"))),
-            Err(error) => Err(Error::Failed(format!("the broker: {error}"))),
+            Err(error) => Err(failed(error)),
         }
     }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Failed(format!("the broker: {error}"))
 }
 
 /// Numbered messages both ways on a bad line.
@@ -158,9 +164,8 @@ fn overtaking(arena: &Arena, image: &Path, commands: u32, faults: Faults) -> Res
     let stop = Arc::new(AtomicBool::new(false));
     let (publisher, stopped) = (bench.client.clone(), Arc::clone(&stop));
     let bulk = thread::spawn(move || {
-        let options = PublishOptions { lane: Lane::BULK, ..PublishOptions::default() };
         while !stopped.load(Ordering::Relaxed) {
-            if publisher.publish_with("board/down", &[0x55; BULK_BYTES][..], options.clone()).is_err() {
+            if publisher.publish_with("board/down", &[0x55_u8; BULK_BYTES][..], Lane::BULK.into()).is_err() {
                 break;
             }
         }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # build.sh BOARD OUT [PROGRAM]: the image of a board (lm3s or microbit) as OUT; PROGRAM is main, the test image, or bench,
-# which counts instructions. BAUD in the environment is the line's rate, else 921600.
+# which counts instructions. OPTIONS in the environment is for the compiler, as
+# -DBOARD_BAUD=115200.
 set -eu
 board=$1
 out=$2
@@ -14,5 +15,5 @@ program="$here/main.c $here/../../../client/c/laneway.c"
 [ "${3:-}" != bench ] || program=$here/bench.c
 # shellcheck disable=SC2086
 exec arm-none-eabi-gcc -std=gnu99 -Os -g -ffreestanding -nostdlib -mthumb -mcpu=$cpu -D$define \
-    "-DBOARD_NAME=\"$board\"" ${BAUD:+"-DBOARD_BAUD=$BAUD"} -Wall -Wextra -Werror -fno-tree-loop-distribute-patterns -T "$here/board.ld" \
+    "-DBOARD_NAME=\"$board\"" ${OPTIONS:-} -Wall -Wextra -Werror -fno-tree-loop-distribute-patterns -T "$here/board.ld" \
     $program "$here/board.c" "$here/start.c" -lgcc -o "$out"

@@ -1,6 +1,6 @@
 //! Lines of text.
 
-use super::{Found, Heap, Unfit, next, put};
+use super::{Found, Gathered, Unfit, next, put};
 
 /// What stands behind a line that is sent. Received ones end with LF, with or without CR before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -26,25 +26,25 @@ impl Ending {
 /// Finds lines of up to `N` bytes; longer ones are bad.
 #[derive(Clone, Debug)]
 pub struct Lines<const N: usize> {
-    heap: Heap<N>,
+    gathered: Gathered<N>,
 }
 
 impl<const N: usize> Lines<N> {
     pub(super) const fn new() -> Self {
-        Self { heap: Heap::new() }
+        Self { gathered: Gathered::new() }
     }
 
     pub(super) fn push(&mut self, bytes: &mut &[u8]) -> Option<Found<'_>> {
         while let Some(byte) = next(bytes) {
             if byte != b'\n' {
-                self.heap.put(byte);
+                self.gathered.put(byte);
                 continue;
             }
-            let (len, over) = self.heap.take();
+            let (len, over) = self.gathered.take();
             if over {
                 return Some(Found::Bad);
             }
-            let line = self.heap.upto(len);
+            let line = self.gathered.upto(len);
             return Some(Found::Message(line.strip_suffix(b"\r").unwrap_or(line)));
         }
         None

@@ -144,14 +144,14 @@ impl<const N: usize> Decoder<N> {
 
 /// What is collected of a message.
 #[derive(Clone, Debug)]
-struct Heap<const N: usize> {
+struct Gathered<const N: usize> {
     bytes: [u8; N],
     len: usize,
     /// There was more than fits.
     over: bool,
 }
 
-impl<const N: usize> Heap<N> {
+impl<const N: usize> Gathered<N> {
     const fn new() -> Self {
         Self { bytes: [0; N], len: 0, over: false }
     }

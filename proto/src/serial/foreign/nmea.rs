@@ -1,6 +1,6 @@
 //! NMEA 0183 sentences: `$GPGGA,…*47` on a line of its own.
 
-use super::{Found, Heap, Unfit, next, put};
+use super::{Found, Gathered, Unfit, next, put};
 
 /// Bytes of a sentence at most. The standard says 82; devices do not keep to it.
 pub const SENTENCE_BYTES_MAX: usize = 512;
@@ -10,7 +10,7 @@ const CHECKSUM_BYTES: usize = 3;
 /// Finds sentences. Those without a checksum are bad: read them as lines.
 #[derive(Clone, Debug)]
 pub struct Sentences {
-    heap: Heap<SENTENCE_BYTES_MAX>,
+    gathered: Gathered<SENTENCE_BYTES_MAX>,
 }
 
 /// Who says a sentence, and what it is about.
@@ -24,27 +24,27 @@ pub struct Address<'a> {
 
 impl Sentences {
     pub(super) const fn new() -> Self {
-        Self { heap: Heap::new() }
+        Self { gathered: Gathered::new() }
     }
 
     pub(super) fn push(&mut self, bytes: &mut &[u8]) -> Option<Found<'_>> {
         while let Some(byte) = next(bytes) {
             let ends = matches!(byte, b'\r' | b'\n');
             // The beginning of another one, where the end of this one was lost.
-            let cut = byte == b'$' && self.heap.len > 0;
+            let cut = byte == b'$' && self.gathered.len > 0;
             if !ends && !cut {
-                self.heap.put(byte);
+                self.gathered.put(byte);
                 continue;
             }
-            let (len, over) = self.heap.take();
+            let (len, over) = self.gathered.take();
             if cut {
-                self.heap.put(byte);
+                self.gathered.put(byte);
                 return Some(Found::Bad);
             }
             if len == 0 {
                 continue;
             }
-            let sentence = self.heap.upto(len);
+            let sentence = self.gathered.upto(len);
             let good = !over && checksum_is_right(sentence) == Some(true);
             return Some(if good { Found::Message(sentence) } else { Found::Bad });
         }

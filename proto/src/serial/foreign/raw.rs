@@ -1,6 +1,6 @@
 //! Bytes as they come, cut where the device paused.
 
-use super::{Found, Heap, next};
+use super::{Found, Gathered, next};
 use crate::time::Duration;
 
 /// A pause that ends a chunk.
@@ -11,18 +11,18 @@ pub const CHUNK_BYTES_MAX: usize = 256;
 /// Collects them.
 #[derive(Clone, Debug)]
 pub struct Chunks {
-    heap: Heap<CHUNK_BYTES_MAX>,
+    gathered: Gathered<CHUNK_BYTES_MAX>,
 }
 
 impl Chunks {
     pub(super) const fn new() -> Self {
-        Self { heap: Heap::new() }
+        Self { gathered: Gathered::new() }
     }
 
     pub(super) fn push(&mut self, bytes: &mut &[u8]) -> Option<Found<'_>> {
         while let Some(byte) = next(bytes) {
-            self.heap.put(byte);
-            if self.heap.len == CHUNK_BYTES_MAX {
+            self.gathered.put(byte);
+            if self.gathered.len == CHUNK_BYTES_MAX {
                 return self.on_silence();
             }
         }
@@ -30,11 +30,11 @@ impl Chunks {
     }
 
     pub(super) const fn waits(&self) -> bool {
-        self.heap.len > 0
+        self.gathered.len > 0
     }
 
     pub(super) fn on_silence(&mut self) -> Option<Found<'_>> {
-        let (len, _) = self.heap.take();
-        (len > 0).then_some(Found::Message(self.heap.upto(len)))
+        let (len, _) = self.gathered.take();
+        (len > 0).then_some(Found::Message(self.gathered.upto(len)))
     }
 }

@@ -1,6 +1,6 @@
 //! SLIP, RFC 1055: frames ended by END, in which END and ESC are written as two bytes.
 
-use super::{Found, Heap, Unfit, next};
+use super::{Found, Gathered, Unfit, next};
 
 const END: u8 = 0xC0;
 const ESC: u8 = 0xDB;
@@ -10,7 +10,7 @@ const ESC_ESC: u8 = 0xDD;
 /// Finds frames of up to `N` bytes. Empty ones mean nothing.
 #[derive(Clone, Debug)]
 pub struct Frames<const N: usize> {
-    heap: Heap<N>,
+    gathered: Gathered<N>,
     escaped: bool,
     /// The frame is damaged.
     bad: bool,
@@ -18,28 +18,28 @@ pub struct Frames<const N: usize> {
 
 impl<const N: usize> Frames<N> {
     pub(super) const fn new() -> Self {
-        Self { heap: Heap::new(), escaped: false, bad: false }
+        Self { gathered: Gathered::new(), escaped: false, bad: false }
     }
 
     pub(super) fn push(&mut self, bytes: &mut &[u8]) -> Option<Found<'_>> {
         while let Some(byte) = next(bytes) {
             if byte == END {
-                let (len, over) = self.heap.take();
+                let (len, over) = self.gathered.take();
                 let cut = core::mem::take(&mut self.escaped);
                 if core::mem::take(&mut self.bad) || over || cut {
                     return Some(Found::Bad);
                 }
                 if len > 0 {
-                    return Some(Found::Message(self.heap.upto(len)));
+                    return Some(Found::Message(self.gathered.upto(len)));
                 }
                 continue;
             }
             match (core::mem::take(&mut self.escaped), byte) {
                 (false, ESC) => self.escaped = true,
-                (true, ESC_END) => self.heap.put(END),
-                (true, ESC_ESC) => self.heap.put(ESC),
+                (true, ESC_END) => self.gathered.put(END),
+                (true, ESC_ESC) => self.gathered.put(ESC),
                 (true, _) => self.bad = true,
-                (false, _) => self.heap.put(byte),
+                (false, _) => self.gathered.put(byte),
             }
         }
         None
