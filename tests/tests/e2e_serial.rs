@@ -475,65 +475,81 @@ fn a_device_echoes_ten_thousand_frames_in_order() {
     assert_eq!(device.seen().ended, []);
 }
 
-#[test]
-fn eight_devices_on_one_half_duplex_line_take_turns() {
-    const DEVICES: u8 = 8;
-    const MESSAGES: u32 = 20;
-    let scratch = Scratch::new();
-    let faults = Faults { flips: 100, drops: 50 };
-    let line = Line::shared(scratch.path("tty"), BAUD, 13, faults, usize::from(DEVICES));
-    let mut broker = Launch::new(2).also_listen(&line.url()).start();
-    let mut client = client(&broker);
-    let mut levels = client.subscribe("probe/level").expect("subscribed");
-    let start = |address: u8| {
-        let topics = vec![(LEVEL, "probe/level", false)];
-        let node_id = [b'n', b'o', b'd', b'e', 0, 0, 0, address];
-        let make = Make { topics, filters: vec!["probe/set/#"], node_id, address, ..Make::new() };
-        make.start(line.device_path_of(usize::from(address - 1)))
-    };
-    let mut devices: Vec<Device> = (1..=DEVICES).map(start).collect();
-    for round in 1..=3 {
-        for device in &devices {
-            device.wait_for("its session", |seen| seen.ready >= 1);
+/// Eight devices with addresses on one line.
+fn neighbours(line: &Line) -> Vec<Device> {
+    (1..=8).map(|address| neighbour(line, address)).collect()
+}
+
+fn neighbour(line: &Line, address: u8) -> Device {
+    let node_id = [b'n', b'o', b'd', b'e', 0, 0, 0, address];
+    let topics = vec![(LEVEL, "probe/level", false)];
+    let make = Make { topics, filters: vec!["probe/set/#"], node_id, address, ..Make::new() };
+    make.start(line.device_path_of(usize::from(address - 1)))
+}
+
+/// Until something that is said from now on has reached the broker from each device, and each device from the broker.
+fn flows_to_all(client: &Client, levels: &mut Subscription, devices: &[Device], round: &str) {
+    let until = std::time::Instant::now() + GUARD;
+    let mut heard = vec![false; devices.len()];
+    let reached = |device: &Device| device.seen().got.iter().any(|got| got.payload == round.as_bytes());
+    while heard.contains(&false) || !devices.iter().all(reached) {
+        assert!(std::time::Instant::now() < until, "{round}: heard {heard:?}");
+        for (place, _) in heard.iter().enumerate().filter(|(_, heard)| !**heard) {
+            devices[place].publish(COMMAND, LEVEL, format!("{round} {place}"));
         }
-        let before: Vec<usize> = devices.iter().map(|device| device.seen().got.len()).collect();
-        for number in 0..MESSAGES {
-            for (place, device) in devices.iter().enumerate() {
-                device.publish(COMMAND, LEVEL, format!("{round} {place} {number}"));
-            }
-            client.publish("probe/set/all", format!("{round} {number}").as_str()).expect("published");
-        }
-        let mut nexts = [0; DEVICES as usize];
-        while nexts.iter().any(|&next| next < MESSAGES) {
-            let text = String::from_utf8(next(&mut levels).1).expect("text");
-            let words: Vec<usize> = text.split(' ').map(|word| word.parse().expect("a number")).collect();
-            assert_eq!((words[0], words[2]), (round, nexts[words[1]] as usize), "device {} in order", words[1]);
-            nexts[words[1]] += 1;
-        }
-        for (device, before) in devices.iter().zip(before) {
-            let seen = device.wait_for("what is for all", |seen| seen.got.len() >= before + MESSAGES as usize);
-            let wanted = (0..MESSAGES).map(|number| format!("{round} {number}").into_bytes());
-            assert!(seen.got[before..].iter().map(|got| got.payload.clone()).eq(wanted), "{seen:?}");
-        }
-        eprintln!("round {round}: {:?}", line.report());
-        if round == 1 {
-            // One is switched off and on again, and its neighbours do not care.
-            devices.remove(3);
-            devices.insert(3, start(4));
-        }
-        if round == 2 {
-            broker.kill_and_restart();
-            let ready: Vec<u32> = devices.iter().map(|device| device.seen().ready).collect();
-            client = crate::client(&broker);
-            levels = client.subscribe("probe/level").expect("subscribed");
-            for (device, ready) in devices.iter().zip(ready) {
-                device.wait_for("a new session", |seen| seen.ready > ready);
+        client.publish("probe/set/all", round).expect("published");
+        while let Ok(Some(message)) = levels.recv_timeout(Duration::from_millis(300)) {
+            let text = String::from_utf8_lossy(&message.payload).into_owned();
+            if let Some(place) = text.strip_prefix(round).and_then(|place| place.trim().parse::<usize>().ok()) {
+                heard[place] = true;
             }
         }
     }
+}
+
+#[test]
+fn eight_devices_on_one_half_duplex_line_take_turns() {
+    const MESSAGES: u32 = 20;
+    let scratch = Scratch::new();
+    let line = Line::shared(scratch.path("tty"), BAUD, 13, Faults { flips: 100, drops: 50 }, 8);
+    let mut broker = Launch::new(2).also_listen(&line.url()).start();
+    let client = client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    let mut devices = neighbours(&line);
+    for device in &devices {
+        device.wait_for("its session", |seen| seen.ready >= 1);
+    }
+    for number in 0..MESSAGES {
+        for (place, device) in devices.iter().enumerate() {
+            device.publish(COMMAND, LEVEL, format!("{place} {number}"));
+        }
+        client.publish("probe/set/all", number.to_string().as_str()).expect("published");
+    }
+    let mut nexts = [0; 8];
+    while nexts.iter().any(|&next| next < MESSAGES) {
+        let text = String::from_utf8(next(&mut levels).1).expect("text");
+        let (place, number) = text.split_once(' ').expect("two numbers");
+        let place: usize = place.parse().expect("a number");
+        assert_eq!(number, nexts[place].to_string(), "device {place} in order: {:?}", devices[place].seen());
+        nexts[place] += 1;
+    }
+    for device in &devices {
+        let seen = device.wait_for("what is for all", |seen| seen.got.len() >= MESSAGES as usize);
+        assert!((0..).zip(&seen.got).all(|(number, got)| got.payload == format!("{number}").into_bytes()), "{seen:?}");
+    }
+    eprintln!("{:?}", line.report());
+    // One is switched off and on again.
+    devices.remove(3);
+    devices.insert(3, neighbour(&line, 4));
+    flows_to_all(&client, &mut levels, &devices, "switched");
+    broker.kill_and_restart();
+    let client = crate::client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    flows_to_all(&client, &mut levels, &devices, "restarted");
+    eprintln!("{:?}", line.report());
     let stats = client.stats("port.").expect("told");
     let urls = stats.iter().filter(|stat| stat.name.ends_with(".url")).count();
-    assert_eq!(urls, usize::from(DEVICES) + 1, "the line, and each device on it");
+    assert_eq!(urls, 9, "the line, and each device on it");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{Foreign, ForeignCounters, From, Happened, Line, LineSetup, Numbers};
 use crate::tty::TtyOptions;
 
 /// A device.
+#[allow(clippy::large_enum_variant, reason = "a port keeps it in a box")]
 #[derive(Debug)]
 pub enum Talker {
     /// It speaks the link of `docs/SERIAL.md`.

@@ -52,6 +52,7 @@ pub enum Found<'a> {
 pub struct Unfit;
 
 /// Finds the messages of a protocol, of up to `N` bytes each, from the middle of anything.
+#[allow(clippy::large_enum_variant, reason = "there is no heap here that the large ones could be on")]
 #[derive(Clone, Debug)]
 pub enum Decoder<const N: usize> {
     /// Of [`Protocol::Line`].

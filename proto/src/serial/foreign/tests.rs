@@ -199,9 +199,9 @@ fn what_a_component_has_lost_is_counted_across_the_wrap_of_its_numbers() {
 
 #[test]
 fn the_bytes_that_stand_for_layouts_are_in_order() {
-    assert!(super::extras::EXTRAS.is_sorted_by(|(one, _), (other, _)| one < other));
+    assert!(extras::EXTRAS.is_sorted_by(|(one, _), (other, _)| one < other));
     // From the published definitions: HEARTBEAT, ATTITUDE, COMMAND_LONG, STATUSTEXT, HYGROMETER_SENSOR.
     let known = [(0, 50), (30, 39), (76, 152), (253, 83), (12_920, 20)];
-    assert!(known.iter().all(|&(message, extra)| super::mavlink::extra(message) == Some(extra)));
-    assert_eq!(super::mavlink::extra(0xFF_FFFF), None);
+    assert!(known.iter().all(|&(message, extra)| mavlink::extra(message) == Some(extra)));
+    assert_eq!(mavlink::extra(0xFF_FFFF), None);
 }
