@@ -40,8 +40,6 @@ pub enum Command {
     LaneIsolation(Common),
     /// The broker killed, then connections reset, under load: what was confirmed is there once and in order; has bars
     Kill(Common),
-    /// A device on a serial line, a Cortex-M in QEMU: complete on a bad line, commands beside bulk on a good one; has bars
-    Serial(Common),
     /// Become another program that ends with the process that started this one
     #[command(hide = true)]
     Child(ChildOptions),

@@ -57,14 +57,6 @@ impl Child {
         Self::start(command, &name, cores, "ready")
     }
 
-    /// The `lanewayd` at `program` with one shard, on a free port and at a serial port.
-    pub fn broker_with_port(own: &Path, program: &Path, url: &str, cores: Cores) -> Result<Self> {
-        let mut command = following(own, program);
-        command.args(["--listen", "tcp://127.0.0.1:0", "--listen", url, "--shards", "1", "--log", "error"]);
-        let name = program.display().to_string();
-        Self::start(command, &name, cores, "ready")
-    }
-
     /// Bytes of its memory that are resident.
     pub fn resident_bytes(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id());

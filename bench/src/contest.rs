@@ -130,11 +130,6 @@ impl Arena {
         child
     }
 
-    /// Starts the broker alone on its core, on a free port and at a serial port.
-    pub fn broker_with_port(&self, url: &str) -> Result<Child> {
-        Child::broker_with_port(&self.own, &self.broker, url, self.cores)
-    }
-
     /// Starts a contestant and connects a load whose blocks hold `messages`, or as many as fit a write.
     pub fn connect(&self, contestant: Contestant, cell: Cell, messages: Option<u32>) -> Result<(Child, Load)> {
         let framing = contestant.framing();

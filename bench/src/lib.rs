@@ -2,10 +2,10 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | [`case`] | what can be measured: `floor`, `throughput`, `latency`, `ping`, `slow-consumer`, `conflate`, `lane-isolation`, `kill`, `serial` |
+//! | [`case`] | what can be measured: `floor`, `throughput`, `latency`, `ping`, `slow-consumer`, `conflate`, `lane-isolation`, `kill` |
 //! | [`rounds`] | interleaved runs; what counts and what is repeated |
 //! | [`contest`] | who is measured on what: the broker and the relays, cells of payload and fan-out |
-//! | [`load`] | the load generator: saturating, paced, one at a time; a crowd, many values, two lanes, messages that are confirmed, a serial line |
+//! | [`load`] | the load generator: saturating, paced, one at a time; a crowd, many values, two lanes, messages that are confirmed |
 //! | [`wire`] | what it sends and how it checks what arrives |
 //! | [`relay`] | the baseline relays |
 //! | [`child`], [`sched`], [`reaper`] | processes under test: their core, their processor time, their end |

@@ -60,11 +60,6 @@ fn run(command: Command) -> Result<ExitCode> {
             let rows = case::kill::run(&common)?;
             (common, rows)
         }
-        Command::Serial(common) => {
-            reaper::install();
-            let rows = case::serial::run(&common)?;
-            (common, rows)
-        }
         Command::SlowConsumer(common) => {
             reaper::install();
             let rows = case::slow_consumer::run(&common)?;

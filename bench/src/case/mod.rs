@@ -6,7 +6,6 @@ pub mod kill;
 pub mod lane_isolation;
 pub mod latency;
 pub mod ping;
-pub mod serial;
 pub mod slow_consumer;
 pub mod throughput;
 mod trips;

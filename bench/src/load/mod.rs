@@ -14,7 +14,6 @@ pub mod reader;
 pub mod saturate;
 mod source;
 pub mod two_lanes;
-pub mod uart;
 
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};
