@@ -169,6 +169,10 @@ mod tests {
             "udp://h:1?egress_bytes_per_s=1000000&ingress_bytes_per_s=7",
             "serial:///dev/ttyACM0?baud=921600",
             "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
+            "serial:///dev/ttyS0?baud=4800&protocol=nmea",
+            "serial:///dev/ttyUSB0?baud=9600&addresses=1,2,3,9",
+            "serial:///dev/ttyS0?baud=4800&protocol=line&ending=crlf&topic=scale&lane=1",
+            "serial:///dev/ttyUSB0?baud=57600&protocol=mavlink&topic=mav/a&send=mav/+/rx/#&send=x",
         ] {
             assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
         }
@@ -196,6 +200,15 @@ mod tests {
             ("serial:///dev/ttyACM0?baud=fast", "bits per second"),
             ("serial:///dev/ttyACM0?parity=mark", "none, even, odd"),
             ("serial:///dev/ttyACM0?connections_max=1", "baud, parity, flow and dtr"),
+            ("serial:///dev/ttyACM0?addresses=0-3", "1 to 127"),
+            ("serial:///dev/ttyACM0?addresses=1-64", "too many"),
+            ("serial:///dev/ttyACM0?addresses=1&protocol=raw", "Laneway's own link"),
+            ("serial:///dev/ttyACM0?topic=a", "say which, as in protocol=line"),
+            ("serial:///dev/ttyACM0?protocol=modbus", "laneway, line, raw, slip"),
+            ("serial:///dev/ttyACM0?protocol=raw&topic=a/#", "topic=a/#"),
+            ("serial:///dev/ttyACM0?protocol=raw&send=a/#/b", "send=a/#/b"),
+            ("serial:///dev/ttyACM0?protocol=raw&lane=16", "1 to 15"),
+            ("serial:///dev/ttyACM0?protocol=raw&ending=lf", "for protocol=line"),
         ] {
             let error = ListenUrl::parse(text).expect_err(text);
             assert!(error.contains(hint), "{text}: {error}");

@@ -26,7 +26,7 @@ use laneway_proto::time::Instant;
 
 use crate::pool::{BufId, Piece, Pool};
 use crate::slab::Key;
-use crate::tty::TtyOptions;
+use crate::tty::{TtyErrors, TtyOptions};
 
 /// Ranges one send gathers at most.
 pub const SEND_PIECES_MAX: usize = 64;
@@ -243,6 +243,9 @@ pub trait Io {
 
     /// Bytes that a serial port has taken and that have not left, as far as its driver knows.
     fn tty_unsent(&self, socket: Socket) -> u32;
+
+    /// What the driver of a serial port has counted; nothing if it does not count.
+    fn tty_errors(&self, socket: Socket) -> TtyErrors;
 
     /// Starts receiving into ingress buffers.
     fn receive(&mut self, key: Key, socket: Socket, how: Receive);

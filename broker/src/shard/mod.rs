@@ -7,6 +7,7 @@
 //! the devices on serial ports.
 
 mod accept;
+mod bus;
 mod close;
 mod command;
 mod confirm;
@@ -21,6 +22,7 @@ mod keep;
 mod lines;
 mod nodes;
 mod pack;
+mod port_errors;
 mod presence;
 mod receive;
 mod residency;
@@ -52,6 +54,7 @@ use crate::slab::{Key, Slab};
 use crate::timers::Timers;
 
 use self::accept::{Accepting, LISTENER_SLOT_FIRST, listener_of};
+use self::bus::Bus;
 use self::close::note_link_over;
 use self::command::Ticket;
 use self::datagrams::Datagrams;
@@ -60,6 +63,7 @@ use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
 use self::lines::{Port, port_of};
 use self::nodes::Nodes;
+use self::port_errors::{PortError, PortErrors};
 use self::presence::{Numbers, OwnQueue, watch_deadline};
 use self::residency::Residency;
 use self::resume::put_unread;

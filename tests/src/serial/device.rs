@@ -49,6 +49,10 @@ pub struct Make {
     pub topics: Vec<(u16, &'static str, bool)>,
     /// What it subscribes to.
     pub filters: Vec<&'static str>,
+    /// Its address on a half-duplex line; 0: it has its line for itself.
+    pub address: u8,
+    /// It publishes what it gets on this topic; 0: it does not.
+    pub echo: u16,
 }
 
 /// A message that arrived.
@@ -101,7 +105,7 @@ impl Make {
     /// One at 115,200 bits per second that takes four frames and messages of a kilobyte.
     pub fn new() -> Self {
         let (topics, filters) = (Vec::new(), Vec::new());
-        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters }
+        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters, address: 0, echo: 0 }
     }
 
     fn setup(&self) -> Setup<LANES> {
@@ -118,10 +122,11 @@ impl Make {
             node_id: self.node_id,
             name: "probe",
             mtu,
-            dead_ms: SERIAL_DEAD_MS_DEFAULT as u16,
+            // Where devices take turns, it hears of the host once a round only.
+            dead_ms: SERIAL_DEAD_MS_DEFAULT as u16 * if self.address > 0 { 4 } else { 1 },
             baud: self.baud,
             topics_hash: 0,
-            address: 0,
+            address: self.address,
             asks_time: false,
             lanes,
         }
@@ -311,7 +316,14 @@ impl Running {
                         seen_now.ready += u32::from(self.store.undeclared == 0);
                     }
                 }
-                Some(Event::Frame(frame)) => on_frame(&frame, &mut self.parts, &mut self.names, &mut seen_now),
+                Some(Event::Frame(frame)) => {
+                    let before = seen_now.got.len();
+                    on_frame(&frame, &mut self.parts, &mut self.names, &mut seen_now);
+                    if let Some(got) = seen_now.got.get(before).filter(|_| self.make.echo != 0) {
+                        let letter = (SerialKind::Pub, self.make.echo, got.payload.clone());
+                        self.store.queues[usize::from(got.lane)].push_back(letter);
+                    }
+                }
                 Some(Event::Clock(_) | Event::TurnOver { .. }) => {}
             }
         }

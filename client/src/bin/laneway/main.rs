@@ -7,6 +7,7 @@ mod format;
 mod lines;
 mod ping;
 mod publish;
+mod serial;
 mod stats;
 mod subscribe;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Sub(subscribe) => subscribe::run(&args.link, subscribe),
         Command::Ping(ping) => ping::run(&args.link, ping),
         Command::Stats(stats) => stats::run(&args.link, stats),
+        Command::Serial(serial) => serial::run(serial),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
