@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
+#[cfg(target_os = "linux")]
+use super::broadcasts;
 use super::client::{Client, Link};
 use super::clock::Clock;
 use super::datagrams;
@@ -149,6 +151,17 @@ impl Dialler {
                 open(options, clock, Box::new(read), Box::new(write), ends).await
             }
             Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
+            #[cfg(target_os = "linux")]
+            Endpoint::Broadcast { group, port, iface } => {
+                let link = broadcasts::open(*group, *port, iface.as_deref()).map_err(failed)?;
+                let remote = format!("{group}:{port}");
+                let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
+                let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity));
+                let options = CoreOptions { resume: false, session: None, ..options };
+                open(options, clock, Box::new(read), Box::new(write), ends).await
+            }
+            #[cfg(not(target_os = "linux"))]
+            Endpoint::Broadcast { .. } => Err(ConnectError::Url(crate::endpoint::UrlError::Scheme("udp+broadcast".into()))),
             #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;
