@@ -1,8 +1,11 @@
-//! Listen addresses: `tcp://host:port`, `udp://host:port` and `unix:///path`, each with `?connections_max=N`, and serial
-//! ports.
+//! Listen addresses: `tcp://host:port`, `udp://host:port` and `unix:///path`, each with `?connections_max=N`, serial
+//! ports, and links to all: `udp+broadcast://address:port` and `udp+multicast://group:port`.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+
+use laneway_proto::topic::check_filter;
 
 use crate::tty::TtyOptions;
 
@@ -30,6 +33,23 @@ pub enum Place {
     Unix(PathBuf),
     /// A serial port, with the device at its other end.
     Serial(TtyOptions),
+    /// All who listen at a broadcast or multicast address.
+    Broadcast(BroadcastOptions),
+}
+
+/// A link to all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BroadcastOptions {
+    /// A broadcast address, or a multicast group.
+    pub group: Ipv4Addr,
+    /// Port, not 0.
+    pub port: u16,
+    /// The network interface; otherwise the system chooses.
+    pub iface: Option<String>,
+    /// Topics (as filters) that go out to all.
+    pub out: Vec<String>,
+    /// Topics (as filters) that are heard.
+    pub heard: Vec<String>,
 }
 
 /// One endpoint to listen on.
@@ -72,9 +92,16 @@ impl ListenUrl {
             Some(("serial", path)) => {
                 return Ok(Self { place: Place::Serial(TtyOptions::parse(path, query)?), connections_max: 0 });
             }
+            Some(("udp+broadcast", rest)) => {
+                return Ok(Self { place: Place::Broadcast(broadcast(rest, query, false)?), connections_max: 0 });
+            }
+            Some(("udp+multicast", rest)) => {
+                return Ok(Self { place: Place::Broadcast(broadcast(rest, query, true)?), connections_max: 0 });
+            }
             Some((scheme, _)) => {
                 return Err(format!(
-                    "'{scheme}' is not a transport of this version; use tcp://, udp://, unix:// or serial://"
+                    "'{scheme}' is not a transport of this version; use tcp://, udp://, unix://, serial://, udp+broadcast:// or \
+                     udp+multicast://"
                 ));
             }
             None => {
@@ -94,6 +121,36 @@ impl ListenUrl {
         }
         Ok(Self { place, connections_max })
     }
+}
+
+/// Address, port and options of a link to all.
+fn broadcast(rest: &str, query: Option<&str>, multicast: bool) -> Result<BroadcastOptions, String> {
+    let (host, port) = host_and_port(rest)?;
+    let group: Option<Ipv4Addr> = host.parse().ok();
+    let fits = |group: &Ipv4Addr| group.is_multicast() == multicast && !group.is_unspecified();
+    let Some(group) = group.filter(fits).filter(|_| port != 0) else {
+        let example = if multicast { "udp+multicast://239.1.2.3:5263" } else { "udp+broadcast://192.168.1.255:5263" };
+        return Err(format!("'{rest}' is no address and port for that; write it as {example}"));
+    };
+    let mut options = BroadcastOptions { group, port, iface: None, out: Vec::new(), heard: Vec::new() };
+    for option in query.into_iter().flat_map(|query| query.split('&')) {
+        let filter = |text: &str| match check_filter(text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(error) => Err(format!("'{text}' is no topic filter: {}", error.text())),
+        };
+        match option.split_once('=') {
+            Some(("iface", name)) if !name.is_empty() => options.iface = Some(name.into()),
+            Some(("out", text)) => options.out.push(filter(text)?),
+            Some(("in", text)) => options.heard.push(filter(text)?),
+            Some(_) | None => {
+                return Err(format!("unknown option '{option}'; there are out=FILTER, in=FILTER and iface=NAME"));
+            }
+        }
+    }
+    if options.out.is_empty() && options.heard.is_empty() {
+        return Err("say which topics go out and which are heard, as in ?out=state/#&in=alarm/#".into());
+    }
+    Ok(options)
 }
 
 fn host_and_port(rest: &str) -> Result<(String, u16), String> {
@@ -121,8 +178,24 @@ impl fmt::Display for ListenUrl {
             Place::Udp { host, port } => write!(f, "udp://{host}:{port}")?,
             Place::Unix(path) => write!(f, "unix://{}", path.display())?,
             Place::Serial(tty) => return write!(f, "{tty}"),
+            Place::Broadcast(options) => return write!(f, "{options}"),
         }
         if self.connections_max > 0 { write!(f, "?connections_max={}", self.connections_max) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for BroadcastOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, port, iface, out, heard } = self;
+        let scheme = if group.is_multicast() { "udp+multicast" } else { "udp+broadcast" };
+        write!(f, "{scheme}://{group}:{port}")?;
+        let iface = iface.iter().map(|name| ("iface", name));
+        let out = out.iter().map(|filter| ("out", filter));
+        let options = iface.chain(out).chain(heard.iter().map(|filter| ("in", filter)));
+        for (place, (key, value)) in options.enumerate() {
+            write!(f, "{}{key}={value}", if place == 0 { '?' } else { '&' })?;
+        }
+        Ok(())
     }
 }
 
@@ -139,6 +212,8 @@ mod tests {
             "udp://[::1]:5263",
             "tcp://h:1?connections_max=5",
             "serial:///dev/ttyACM0?baud=921600",
+            "udp+broadcast://10.0.0.255:5263?out=state/#&out=a/+/b&in=alarm/#",
+            "udp+multicast://239.1.2.3:9?iface=eth0&in=#",
             "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
         ] {
             assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
@@ -156,7 +231,12 @@ mod tests {
     fn a_wrong_url_says_what_to_write_instead() {
         for (text, hint) in [
             ("127.0.0.1:5263", "needs a scheme"),
-            ("http://x:1", "use tcp://, udp://, unix:// or serial://"),
+            ("http://x:1", "use tcp://, udp://, unix://, serial://"),
+            ("udp+broadcast://lab:1?out=#", "write it as udp+broadcast://192.168.1.255:5263"),
+            ("udp+multicast://10.0.0.255:1?out=#", "write it as udp+multicast://239.1.2.3:5263"),
+            ("udp+broadcast://10.0.0.255", "which topics go out"),
+            ("udp+broadcast://10.0.0.255?out=a/#/b", "no topic filter"),
+            ("udp+broadcast://10.0.0.255?out=a&ttl=1", "iface=NAME"),
             ("tcp://:5263", "host is missing"),
             ("tcp://a:b", "not a port"),
             ("unix://relative", "absolute path"),

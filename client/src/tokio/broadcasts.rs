@@ -77,11 +77,20 @@ pub(super) fn open(group: Ipv4Addr, port: u16, iface: Option<&str>) -> io::Resul
         mouth.set_broadcast(true)?;
     }
     mouth.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
+    probe(group_address, iface)?;
     Ok(Sockets {
         ear: UdpSocket::from_std(ear.into())?,
         mouth: UdpSocket::from_std(mouth.into())?,
         group: group_address,
     })
+}
+
+/// Whether there is a way to there: of a datagram that finds none nobody would hear.
+fn probe(group: SocketAddr, iface: Option<&str>) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_broadcast(true)?;
+    socket.bind_device(iface.map(str::as_bytes))?;
+    socket.connect(&group.into())
 }
 
 /// The system's number of an interface.
@@ -155,7 +164,7 @@ impl Carrier {
             if silent && self.link.is_done() && self.unsent == 0 && (self.deaf || self.link.up().is_empty()) {
                 return;
             }
-            let due = self.link.poll_timeout(self.clock.now()).map(|at| self.clock.when(at));
+            let due = self.link.poll_timeout().map(|at| self.clock.when(at));
             alarm.as_mut().reset(due.unwrap_or_else(|| Instant::now() + FAR));
             poll_fn(|context| {
                 let moved = self.step(context);

@@ -78,6 +78,8 @@ pub struct Stats {
     pub outdated: u64,
     /// Frames of ordered lanes that did not come.
     pub missed: u64,
+    /// Datagrams for which the owner had no room.
+    pub dropped: u64,
     /// Frames of the owner that could not be sent.
     pub refused: u64,
 }
@@ -100,6 +102,9 @@ pub struct Broadcast {
     pings: Vec<Ping>,
     /// The owner has said its last word, or nonsense.
     ended: bool,
+    /// Whether the owner has room for what arrives.
+    owner_has_room: bool,
+    now: Instant,
 }
 
 impl Broadcast {
@@ -132,6 +137,8 @@ impl Broadcast {
             interest_version: 0,
             pings: Vec::new(),
             ended: false,
+            owner_has_room: true,
+            now: Instant(0),
         }
     }
 
@@ -158,6 +165,11 @@ impl Broadcast {
     /// Whether everything that was offered has been sent.
     pub const fn is_done(&self) -> bool {
         self.speaker.waiting_bytes() == 0
+    }
+
+    /// Whether the owner has room for what arrives; what arrives without is dropped.
+    pub const fn set_room(&mut self, has_room: bool) {
+        self.owner_has_room = has_room;
     }
 
     /// Whether more should be offered.
@@ -241,6 +253,10 @@ impl Broadcast {
 
     /// A datagram arrived.
     pub fn on_datagram(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Stray> {
+        if !self.owner_has_room {
+            self.stats.dropped += 1;
+            return Ok(());
+        }
         self.hearer.on_datagram(now, bytes, &mut self.stats)
     }
 
@@ -250,12 +266,13 @@ impl Broadcast {
     }
 
     /// When [`Broadcast::on_timeout`] and [`Broadcast::poll_transmit`] want to be called, if nothing happens before.
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        (!self.is_done()).then(|| self.pacer.wait_until(now).unwrap_or(now))
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (!self.is_done()).then(|| self.pacer.wait_until(self.now).unwrap_or(self.now))
     }
 
     /// Writes the next datagram for all to the front of `out`, which has room for [`Broadcast::datagram_bytes`]; its bytes.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        self.now = now;
         if self.pacer.wait_until(now).is_some() {
             return None;
         }
