@@ -322,9 +322,12 @@ pub(super) fn split(frames: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     Some((header, frame, behind))
 }
 
-/// Whether a datagram holds frames of which each is sound.
+/// Whether a datagram holds frames, of which each is sound.
 fn are_whole(frames: &[u8]) -> bool {
     let mut rest = frames;
+    if rest.is_empty() {
+        return false;
+    }
     while !rest.is_empty() {
         let Some((header, frame, behind)) = split(rest) else { return false };
         rest = behind;
