@@ -40,6 +40,8 @@ pub enum Command {
     LaneIsolation(Common),
     /// The broker killed, then connections reset, under load: what was confirmed is there once and in order; has bars
     Kill(Common),
+    /// UDP broadcasts at hosts in network namespaces: what nobody wants ends in the kernel; needs root; has bars
+    UdpFilter(Common),
     /// Become another program that ends with the process that started this one
     #[command(hide = true)]
     Child(ChildOptions),

@@ -23,6 +23,7 @@ pub mod contest;
 pub mod error;
 pub mod gate;
 pub mod load;
+pub mod netns;
 pub mod reaper;
 pub mod relay;
 pub mod report;

@@ -1,36 +1,30 @@
 //! A broadcast or multicast link in the shape of a stream: a task of its own moves datagrams, and keeps the filter in the
 //! kernel as the subscriptions are.
-//!
-//! Two sockets: the *ear* is bound to the address all share and hears what its filter lets through; the *mouth* speaks
-//! from a port of its own.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use laneway_proto::datagram::broadcast::{Broadcast, Setup};
-use laneway_proto::datagram::filter::{self, Instruction};
-use laneway_proto::datagram::interest::Interest;
-use laneway_proto::datagram::limits::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, FILTER_INSTRUCTIONS_MAX};
+use laneway_proto::datagram::limits::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX};
 use laneway_proto::lane::table::LaneTable;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
 use super::clock::Clock;
 use crate::core::Identity;
+use crate::group::{Group, attach};
 use crate::random::random_u64;
 
 /// Bytes of the stream that wait between the tasks, each way.
 const PIPE_BYTES: usize = 128 * 1024;
 /// Bytes that arrived and wait for the reader at most; beyond, datagrams stay in the kernel, which drops the newest.
 const UP_BYTES_MAX: usize = 512 * 1024;
-/// Bytes that a socket should hold; the system may allow less.
-const SOCKET_BYTES: usize = 4 * 1024 * 1024;
 /// Datagrams taken in one go before some are sent.
 const RECEIVES_MAX: usize = 64;
 /// Bytes a second unless said otherwise: half of what a gigabit carries, since nobody says when it is too much.
@@ -53,62 +47,16 @@ impl Sockets {
 }
 
 /// Opens both sockets; the ear hears nothing yet.
-pub(super) fn open(group: Ipv4Addr, port: u16, iface: Option<&str>) -> io::Result<Sockets> {
-    let group_address = SocketAddr::from((group, port));
-    let ear = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    attach(SockRef::from(&ear), &[])?;
-    ear.set_reuse_address(true)?;
-    let _ = ear.set_recv_buffer_size(SOCKET_BYTES);
-    let mouth = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    let _ = mouth.set_send_buffer_size(SOCKET_BYTES);
+pub(super) fn open(group: Group<'_>) -> io::Result<Sockets> {
+    let (ear, mouth) = (group.ear(Some(&[]))?, group.mouth()?);
     for socket in [&ear, &mouth] {
         socket.set_nonblocking(true)?;
-        if let Some(iface) = iface {
-            socket.bind_device(Some(iface.as_bytes()))?;
-        }
     }
-    ear.bind(&group_address.into())?;
-    if group.is_multicast() {
-        let index = iface.map_or(Ok(0), index_of)?;
-        ear.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))?;
-        mouth.set_multicast_ttl_v4(1)?;
-        mouth.set_multicast_loop_v4(true)?;
-    } else {
-        mouth.set_broadcast(true)?;
-    }
-    mouth.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
-    probe(group_address, iface)?;
     Ok(Sockets {
         ear: UdpSocket::from_std(ear.into())?,
         mouth: UdpSocket::from_std(mouth.into())?,
-        group: group_address,
+        group: group.destination(),
     })
-}
-
-/// Whether there is a way to there: of a datagram that finds none nobody would hear.
-fn probe(group: SocketAddr, iface: Option<&str>) -> io::Result<()> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_broadcast(true)?;
-    socket.bind_device(iface.map(str::as_bytes))?;
-    socket.connect(&group.into())
-}
-
-/// The system's number of an interface.
-fn index_of(iface: &str) -> io::Result<u32> {
-    let text = std::fs::read_to_string(format!("/sys/class/net/{iface}/ifindex"))?;
-    text.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into())
-}
-
-/// Puts the filter of these interests in front of a socket, in place of the one before.
-fn attach(socket: SockRef<'_>, interests: &[Interest]) -> io::Result<()> {
-    let mut out = [Instruction::default(); FILTER_INSTRUCTIONS_MAX];
-    let mut scratch = vec![0; filter::scratch_words(interests.len())];
-    let (program, _) = filter::compile(interests, &mut scratch, &mut out);
-    let program: Vec<SockFilter> = program
-        .iter()
-        .map(|step| SockFilter::new(step.code, step.jump_true, step.jump_false, step.k))
-        .collect();
-    socket.attach_filter(&program)
 }
 
 /// Starts the link; the near end of its stream. Its task ends soon after that is dropped.

@@ -25,6 +25,8 @@ use super::tasks::{RECEIVE_BUFFER_BYTES, Streams};
 use crate::core::{Core, CoreOptions, Event, Identity, Incoming, Outgoing, Terms, Transmit};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, Lost};
+#[cfg(target_os = "linux")]
+use crate::group::Group;
 use crate::link::Reconnector;
 use crate::options::ConnectOptions;
 use crate::peer::{Peer, Transport};
@@ -153,7 +155,8 @@ impl Dialler {
             Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
             #[cfg(target_os = "linux")]
             Endpoint::Broadcast { group, port, iface } => {
-                let link = broadcasts::open(*group, *port, iface.as_deref()).map_err(failed)?;
+                let address = Group { address: *group, port: *port, iface: iface.as_deref() };
+                let link = broadcasts::open(address).map_err(failed)?;
                 let remote = format!("{group}:{port}");
                 let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
                 let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity));

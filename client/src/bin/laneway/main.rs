@@ -9,6 +9,8 @@ mod ping;
 mod publish;
 mod stats;
 mod subscribe;
+#[cfg(target_os = "linux")]
+mod tap;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
         Command::Sub(subscribe) => subscribe::run(&args.link, subscribe),
         Command::Ping(ping) => ping::run(&args.link, ping),
         Command::Stats(stats) => stats::run(&args.link, stats),
+        #[cfg(target_os = "linux")]
+        Command::Tap(tap) => tap::run(args.link.url.as_deref(), tap),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
