@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use laneway_proto::datagram::limits::REPAIR_PERCENT_DEFAULT;
+
 /// The TCP or UDP port of a URL that names none.
 pub const TCP_PORT_DEFAULT: u16 = 5263;
 
@@ -35,8 +37,8 @@ pub enum Endpoint {
     },
     /// `unix:///path/to/socket`.
     Unix(PathBuf),
-    /// `udp+broadcast://address:port` or `udp+multicast://group:port`, each with `?iface=NAME`: no broker, but all who listen
-    /// there.
+    /// `udp+broadcast://address:port` or `udp+multicast://group:port`: no broker, but all who listen there. Options behind
+    /// `?`, with `&` between: `iface=NAME`, `repair=nak` or `repair=PERCENT`, `rate=BYTES`.
     Broadcast {
         /// An IPv4 broadcast address, or a multicast group.
         group: Ipv4Addr,
@@ -44,6 +46,10 @@ pub enum Endpoint {
         port: u16,
         /// The network interface; otherwise the system chooses.
         iface: Option<String>,
+        /// Reliable lanes are repaired, and repairs may take so many percent of the rate; otherwise what is lost is lost.
+        repair_percent: Option<u32>,
+        /// Bytes a second to send at most, 0: no limit; otherwise 60,000,000.
+        bytes_per_s: Option<u64>,
     },
 }
 
@@ -127,12 +133,21 @@ fn group(rest: &str, multicast: bool) -> Result<Endpoint, UrlError> {
     if group.is_multicast() != multicast || group.is_unspecified() {
         return Err(UrlError::Group(host));
     }
-    let iface = match query.map(|query| query.strip_prefix("iface=").ok_or(query)) {
-        None => None,
-        Some(Ok(name)) if !name.is_empty() && name.len() < 16 && !name.contains(['/', '&']) => Some(name.into()),
-        Some(Ok(text) | Err(text)) => return Err(UrlError::Extra(format!("?{text}"))),
-    };
-    Ok(Endpoint::Broadcast { group, port, iface })
+    let (mut iface, mut repair_percent, mut bytes_per_s) = (None, None, None);
+    for option in query.into_iter().flat_map(|query| query.split('&')) {
+        let wrong = || UrlError::Extra(format!("?{option}"));
+        match option.split_once('=') {
+            Some(("iface", name)) if (1..16).contains(&name.len()) && !name.contains('/') => iface = Some(name.into()),
+            Some(("repair", "nak")) => repair_percent = Some(REPAIR_PERCENT_DEFAULT),
+            Some(("repair", percent)) => {
+                let percent = percent.parse().ok().filter(|percent| (1..=1_000).contains(percent));
+                repair_percent = Some(percent.ok_or_else(wrong)?);
+            }
+            Some(("rate", rate)) => bytes_per_s = Some(rate.parse().map_err(|_| wrong())?),
+            Some(_) | None => return Err(wrong()),
+        }
+    }
+    Ok(Endpoint::Broadcast { group, port, iface, repair_percent, bytes_per_s })
 }
 
 fn host_and_port(rest: &str) -> Result<(String, u16), UrlError> {
@@ -169,10 +184,17 @@ impl fmt::Display for Endpoint {
             Self::Udp { host, port } if host.contains(':') => write!(f, "udp://[{host}]:{port}"),
             Self::Udp { host, port } => write!(f, "udp://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Broadcast { group, port, iface } => {
+            Self::Broadcast { group, port, iface, repair_percent, bytes_per_s } => {
                 let scheme = if group.is_multicast() { "udp+multicast" } else { "udp+broadcast" };
                 write!(f, "{scheme}://{group}:{port}")?;
-                iface.as_ref().map_or(Ok(()), |iface| write!(f, "?iface={iface}"))
+                let mut mark = '?';
+                let mut option = |name: &str, value: Option<&dyn fmt::Display>| {
+                    let Some(value) = value else { return Ok(()) };
+                    write!(f, "{}{name}={value}", std::mem::replace(&mut mark, '&'))
+                };
+                option("iface", iface.as_ref().map(|iface| iface as &dyn fmt::Display))?;
+                option("repair", repair_percent.as_ref().map(|percent| percent as &dyn fmt::Display))?;
+                option("rate", bytes_per_s.as_ref().map(|rate| rate as &dyn fmt::Display))
             }
         }
     }
@@ -195,7 +217,11 @@ mod tests {
         assert_eq!(parsed("udp://lab"), Ok("udp://lab:5263".into()));
         assert_eq!(parsed("udp://[::1]:9"), Ok("udp://[::1]:9".into()));
         #[cfg(target_os = "linux")]
-        for url in ["udp+broadcast://192.168.1.255:5263", "udp+multicast://239.1.2.3:9?iface=eth0"] {
+        for url in [
+            "udp+broadcast://192.168.1.255:5263",
+            "udp+multicast://239.1.2.3:9?iface=eth0",
+            "udp+broadcast://10.0.0.255:9?iface=eth0&repair=50&rate=1000",
+        ] {
             assert_eq!(parsed(url), Ok(url.into()));
         }
         #[cfg(unix)]
@@ -216,6 +242,8 @@ mod tests {
             assert_eq!(parsed("udp+multicast://10.0.0.255"), Err(UrlError::Group("10.0.0.255".into())));
             assert_eq!(parsed("udp+broadcast://239.1.2.3"), Err(UrlError::Group("239.1.2.3".into())));
             assert_eq!(parsed("udp+broadcast://lab"), Err(UrlError::Group("lab".into())));
+            assert_eq!(parsed("udp+broadcast://10.0.0.255?repair=nak"), Ok("udp+broadcast://10.0.0.255:5263?repair=25".into()));
+            assert_eq!(parsed("udp+broadcast://10.0.0.255?repair=0"), Err(UrlError::Extra("?repair=0".into())));
             assert_eq!(parsed("udp+broadcast://10.0.0.255?ttl=1"), Err(UrlError::Extra("?ttl=1".into())));
         }
         #[cfg(unix)]

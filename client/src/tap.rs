@@ -19,7 +19,7 @@ impl Tap {
     /// # Errors
     /// [`ConnectError::Url`] for another endpoint; otherwise what the system says.
     pub fn open(endpoint: &Endpoint) -> Result<Self, ConnectError> {
-        let Endpoint::Broadcast { group, port, iface } = endpoint else {
+        let Endpoint::Broadcast { group, port, iface, .. } = endpoint else {
             let scheme = endpoint.to_string().split(':').next().unwrap_or_default().to_owned();
             return Err(ConnectError::Url(UrlError::Scheme(scheme)));
         };

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use laneway_proto::datagram::limits::REPAIR_PERCENT_DEFAULT;
 use laneway_proto::topic::check_filter;
 
 use crate::tty::TtyOptions;
@@ -50,6 +51,10 @@ pub struct BroadcastOptions {
     pub out: Vec<String>,
     /// Topics (as filters) that are heard.
     pub heard: Vec<String>,
+    /// Reliable lanes are repaired, and repairs may take so many percent of the rate; otherwise what is lost is lost.
+    pub repair_percent: Option<u32>,
+    /// Bytes a second to send at most, 0: no limit.
+    pub bytes_per_s: Option<u64>,
 }
 
 /// One endpoint to listen on.
@@ -132,7 +137,15 @@ fn broadcast(rest: &str, query: Option<&str>, multicast: bool) -> Result<Broadca
         let example = if multicast { "udp+multicast://239.1.2.3:5263" } else { "udp+broadcast://192.168.1.255:5263" };
         return Err(format!("'{rest}' is no address and port for that; write it as {example}"));
     };
-    let mut options = BroadcastOptions { group, port, iface: None, out: Vec::new(), heard: Vec::new() };
+    let mut options = BroadcastOptions {
+        group,
+        port,
+        iface: None,
+        out: Vec::new(),
+        heard: Vec::new(),
+        repair_percent: None,
+        bytes_per_s: None,
+    };
     for option in query.into_iter().flat_map(|query| query.split('&')) {
         let filter = |text: &str| match check_filter(text) {
             Ok(()) => Ok(text.to_owned()),
@@ -142,8 +155,20 @@ fn broadcast(rest: &str, query: Option<&str>, multicast: bool) -> Result<Broadca
             Some(("iface", name)) if !name.is_empty() => options.iface = Some(name.into()),
             Some(("out", text)) => options.out.push(filter(text)?),
             Some(("in", text)) => options.heard.push(filter(text)?),
+            Some(("repair", "nak")) => options.repair_percent = Some(REPAIR_PERCENT_DEFAULT),
+            Some(("repair", percent)) => {
+                let parsed = percent.parse().ok().filter(|percent| (1..=1_000).contains(percent));
+                let wrong = || format!("repair={percent} is neither 'nak' nor a number of percent from 1 to 1000");
+                options.repair_percent = Some(parsed.ok_or_else(wrong)?);
+            }
+            Some(("rate", rate)) => {
+                let wrong = |_| format!("rate={rate} is not a number of bytes a second");
+                options.bytes_per_s = Some(rate.parse().map_err(wrong)?);
+            }
             Some(_) | None => {
-                return Err(format!("unknown option '{option}'; there are out=FILTER, in=FILTER and iface=NAME"));
+                return Err(format!(
+                    "unknown option '{option}'; there are out=FILTER, in=FILTER, iface=NAME, repair=nak and rate=BYTES"
+                ));
             }
         }
     }
@@ -186,12 +211,15 @@ impl fmt::Display for ListenUrl {
 
 impl fmt::Display for BroadcastOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { group, port, iface, out, heard } = self;
+        let Self { group, port, iface, out, heard, repair_percent, bytes_per_s } = self;
         let scheme = if group.is_multicast() { "udp+multicast" } else { "udp+broadcast" };
         write!(f, "{scheme}://{group}:{port}")?;
-        let iface = iface.iter().map(|name| ("iface", name));
-        let out = out.iter().map(|filter| ("out", filter));
-        let options = iface.chain(out).chain(heard.iter().map(|filter| ("in", filter)));
+        let iface = iface.iter().map(|name| ("iface", name.clone()));
+        let out = out.iter().map(|filter| ("out", filter.clone()));
+        let heard = heard.iter().map(|filter| ("in", filter.clone()));
+        let repair = repair_percent.iter().map(|percent| ("repair", percent.to_string()));
+        let rate = bytes_per_s.iter().map(|rate| ("rate", rate.to_string()));
+        let options = iface.chain(out).chain(heard).chain(repair).chain(rate);
         for (place, (key, value)) in options.enumerate() {
             write!(f, "{}{key}={value}", if place == 0 { '?' } else { '&' })?;
         }
@@ -214,6 +242,7 @@ mod tests {
             "serial:///dev/ttyACM0?baud=921600",
             "udp+broadcast://10.0.0.255:5263?out=state/#&out=a/+/b&in=alarm/#",
             "udp+multicast://239.1.2.3:9?iface=eth0&in=#",
+            "udp+multicast://239.1.2.3:9?in=#&repair=50&rate=1000",
             "serial:///dev/ttyS0?baud=9600&parity=even&flow=hardware&dtr=none",
         ] {
             assert_eq!(ListenUrl::parse(text).map(|url| url.to_string()).as_deref(), Ok(text));
@@ -236,6 +265,7 @@ mod tests {
             ("udp+multicast://10.0.0.255:1?out=#", "write it as udp+multicast://239.1.2.3:5263"),
             ("udp+broadcast://10.0.0.255", "which topics go out"),
             ("udp+broadcast://10.0.0.255?out=a/#/b", "no topic filter"),
+            ("udp+broadcast://10.0.0.255?out=a&repair=0", "number of percent"),
             ("udp+broadcast://10.0.0.255?out=a&ttl=1", "iface=NAME"),
             ("tcp://:5263", "host is missing"),
             ("tcp://a:b", "not a port"),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use laneway_proto::datagram::broadcast::Broadcast;
+use laneway_proto::datagram::broadcast::{Broadcast, Sent};
 use laneway_proto::datagram::stream::{End, Stream};
 use laneway_proto::time::Instant;
 
@@ -62,11 +62,11 @@ impl DatagramLink {
 }
 
 impl Speech {
-    /// A datagram arrived. `Err`: it is none of this link's.
-    pub fn on_datagram(&mut self, now: Instant, bytes: &[u8]) -> Result<bool, ()> {
+    /// A datagram arrived; whether it is the newest of its session. `Err`: it is none of this link's.
+    pub fn on_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<bool, ()> {
         match self {
             Self::Session(stream) => stream.on_datagram(now, bytes).map(|heard| heard.newest).map_err(|_| ()),
-            Self::Broadcast(link) => link.on_datagram(now, bytes).map(|()| false).map_err(|_| ()),
+            Self::Broadcast(link) => link.on_datagram(now, from, bytes).map(|()| false).map_err(|_| ()),
         }
     }
 
@@ -142,10 +142,10 @@ impl Speech {
         }
     }
 
-    /// Writes the next datagram; its bytes.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+    /// Writes the next datagram; to whom, if not to the link's own address.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Sent> {
         match self {
-            Self::Session(stream) => stream.poll_transmit(now, out),
+            Self::Session(stream) => stream.poll_transmit(now, out).map(|bytes| Sent { bytes, to: None }),
             Self::Broadcast(link) => link.poll_transmit(now, out),
         }
     }

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::net::SocketAddr;
 
-use laneway_proto::datagram::broadcast::{Broadcast, Setup};
+use laneway_proto::datagram::broadcast::{Broadcast, Repair, Setup};
 use laneway_proto::datagram::limits::DATAGRAM_BYTES_DEFAULT;
 use laneway_proto::session::Session;
 
@@ -14,15 +14,15 @@ use crate::conn::datagrams::DatagramLink;
 use crate::conn::{Conn, Receiving};
 use crate::io::{Io, ListenerId, PeerAddress, Socket};
 
-/// Bytes a second of one link: half of what a gigabit carries, since nobody says when it is too much.
-const BYTES_PER_S: u64 = 60_000_000;
+/// Bytes a second of one link unless its URL says otherwise: half of what a gigabit carries, since nobody says when it is too much.
+const BYTES_PER_S_DEFAULT: u64 = 60_000_000;
 
 /// A link to all, and the sockets that it has.
 #[derive(Clone, Debug)]
 pub struct ToAll {
     /// Hears what is said to all.
     pub ear: ListenerId,
-    /// Speaks to all.
+    /// Speaks to all, and hears who answers.
     pub mouth: ListenerId,
     /// Where, and what of.
     pub options: BroadcastOptions,
@@ -36,7 +36,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn start_broadcast(&mut self, ToAll { ear, mouth, options }: ToAll) {
-        let BroadcastOptions { group, port, out, heard, .. } = options;
+        let BroadcastOptions { group, port, out, heard, repair_percent, bytes_per_s, iface: _ } = options;
         let Some(refused) = self.admit(mouth) else { return };
         let now = self.now();
         // Nobody else has these: they are drawn from what nobody else knows.
@@ -50,8 +50,9 @@ impl<I: Io> Shard<I> {
             sender: (draw("sender") as u32).max(1),
             epoch: 0,
             datagram_bytes: DATAGRAM_BYTES_DEFAULT,
-            bytes_per_s: BYTES_PER_S,
+            bytes_per_s: bytes_per_s.unwrap_or(BYTES_PER_S_DEFAULT),
             lanes: self.settings.lanes,
+            repair: repair_percent.map(|percent| Repair { percent, ..Repair::default() }),
             node_id,
         };
         let session = Session::new(now, self.settings.limits.patience());
@@ -63,7 +64,9 @@ impl<I: Io> Shard<I> {
             datagrams: Some(Box::new(DatagramLink::to_all(link, address))),
             ..Conn::new(Socket::NONE, PeerAddress::All(address), mouth, session, now)
         });
-        self.datagrams.add_ear(Ear { listener: ear, key });
+        for listener in [ear, mouth] {
+            self.datagrams.add_ear(Ear { listener, key });
+        }
         self.list_link(key);
         self.arm_timer(key);
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::net::{IpAddr, SocketAddr};
 
+use laneway_proto::datagram::broadcast::Sent;
 use laneway_proto::datagram::limits::{COOKIE_MS, DATAGRAM_BYTES_MAX};
 use laneway_proto::datagram::session::accept::{self, Answer, Attempt};
 use laneway_proto::datagram::stream::{End, Stream};
@@ -149,7 +150,7 @@ impl<I: Io> Shard<I> {
     /// A datagram of a session.
     fn hear(&mut self, now: Instant, key: Key, from: SocketAddr, piece: Piece) {
         let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut()) else { return };
-        match link.speech.on_datagram(now, self.io.pool().piece(piece)) {
+        match link.speech.on_datagram(now, from, self.io.pool().piece(piece)) {
             Ok(true) => link.to = from,
             Ok(false) => {}
             Err(()) => self.counters.datagrams_stray += 1,
@@ -356,11 +357,11 @@ impl<I: Io> Shard<I> {
             let Some(link) = conn.datagrams.as_deref_mut() else { break };
             let longest = link.speech.datagram_bytes().min(DATAGRAM_BYTES_MAX);
             out.resize(longest, 0);
-            let Some(bytes) = link.speech.poll_transmit(now, out) else { break };
+            let Some(Sent { bytes, to }) = link.speech.poll_transmit(now, out) else { break };
             if bytes > room {
                 continue;
             }
-            let (listener, to) = (conn.listener, link.to);
+            let (listener, to) = (conn.listener, to.unwrap_or(link.to));
             let pool = self.io.pool_mut();
             let (buf, start) = match shared.take() {
                 Some((buf, start)) if start + bytes <= room => (buf, start),

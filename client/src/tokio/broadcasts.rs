@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use laneway_proto::datagram::broadcast::{Broadcast, Setup};
+use laneway_proto::datagram::broadcast::{Broadcast, Repair, Sent, Setup};
 use laneway_proto::datagram::limits::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX};
 use laneway_proto::lane::table::LaneTable;
 use socket2::SockRef;
@@ -31,6 +31,15 @@ const RECEIVES_MAX: usize = 64;
 const BYTES_PER_S_DEFAULT: u64 = 60_000_000;
 /// When nothing is due.
 const FAR: Duration = Duration::from_secs(3_600);
+
+/// How a link speaks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Percent of its rate that may go into repairs; `None`: what is lost is lost.
+    pub(super) repair_percent: Option<u32>,
+    /// Bytes a second; 0: no limit.
+    pub(super) bytes_per_s: Option<u64>,
+}
 
 /// The sockets of a link.
 pub(super) struct Sockets {
@@ -60,15 +69,16 @@ pub(super) fn open(group: Group<'_>) -> io::Result<Sockets> {
 }
 
 /// Starts the link; the near end of its stream. Its task ends soon after that is dropped.
-pub(super) fn carry(clock: Clock, sockets: Sockets, identity: Identity) -> DuplexStream {
+pub(super) fn carry(clock: Clock, sockets: Sockets, identity: Identity, manner: Manner) -> DuplexStream {
     let (near, far) = duplex(PIPE_BYTES);
     let setup = Setup {
         // A link of its own each time: who hears it needs to know nothing of an earlier one.
         sender: (random_u64() as u32).max(1),
         epoch: 0,
         datagram_bytes: DATAGRAM_BYTES_DEFAULT,
-        bytes_per_s: BYTES_PER_S_DEFAULT,
+        bytes_per_s: manner.bytes_per_s.unwrap_or(BYTES_PER_S_DEFAULT),
         lanes: LaneTable::STANDARD,
+        repair: manner.repair_percent.map(|percent| Repair { percent, ..Repair::default() }),
         node_id: identity.node_id,
     };
     let carrier = Carrier {
@@ -78,7 +88,7 @@ pub(super) fn carry(clock: Clock, sockets: Sockets, identity: Identity) -> Duple
         far,
         buffer: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
         out: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
-        unsent: 0,
+        unsent: None,
         attached: 0,
         finished: false,
         deaf: false,
@@ -93,9 +103,9 @@ struct Carrier {
     link: Broadcast,
     far: DuplexStream,
     buffer: Box<[u8]>,
-    /// A datagram that the socket has not taken yet, and its bytes; 0: none.
+    /// A datagram that the socket has not taken yet.
     out: Box<[u8]>,
-    unsent: usize,
+    unsent: Option<Sent>,
     /// The version of the interests that the filter stands for.
     attached: u64,
     /// The writer has said everything.
@@ -109,7 +119,7 @@ impl Carrier {
         let mut alarm = pin!(sleep_until(Instant::now()));
         loop {
             let silent = self.finished || self.link.has_ended();
-            if silent && self.link.is_done() && self.unsent == 0 && (self.deaf || self.link.up().is_empty()) {
+            if silent && self.link.is_done() && self.unsent.is_none() && (self.deaf || self.link.up().is_empty()) {
                 return;
             }
             let due = self.link.poll_timeout().map(|at| self.clock.when(at));
@@ -150,13 +160,25 @@ impl Carrier {
             if self.link.up().len() >= UP_BYTES_MAX {
                 break;
             }
+            let (mut came, mut pending) = (None, 0);
             let mut buffer = ReadBuf::new(&mut self.buffer);
-            match self.sockets.ear.poll_recv(context, &mut buffer) {
-                Poll::Ready(Ok(())) => {
-                    let _ = self.link.on_datagram(self.clock.now(), buffer.filled());
+            for socket in [&self.sockets.mouth, &self.sockets.ear] {
+                match socket.poll_recv_from(context, &mut buffer) {
+                    Poll::Ready(Ok(from)) => {
+                        came = Some(from);
+                        break;
+                    }
+                    // An ICMP error of an earlier datagram; the socket is as good as before.
+                    Poll::Ready(Err(_)) => {}
+                    Poll::Pending => pending += 1,
                 }
-                Poll::Ready(Err(_)) => {}
-                Poll::Pending => break,
+            }
+            match came {
+                Some(from) => {
+                    let _ = self.link.on_datagram(self.clock.now(), from, buffer.filled());
+                }
+                None if pending == 2 => break,
+                None => {}
             }
             heard = true;
         }
@@ -202,15 +224,14 @@ impl Carrier {
     fn transmit(&mut self, context: &mut Context<'_>) -> bool {
         let mut sent = false;
         loop {
-            if self.unsent == 0 {
-                match self.link.poll_transmit(self.clock.now(), &mut self.out) {
-                    Some(bytes) => self.unsent = bytes,
-                    None => return sent,
-                }
+            if self.unsent.is_none() {
+                self.unsent = self.link.poll_transmit(self.clock.now(), &mut self.out);
             }
-            match self.sockets.mouth.poll_send_to(context, &self.out[..self.unsent], self.sockets.group) {
+            let Some(Sent { bytes, to }) = self.unsent else { return sent };
+            let to = to.unwrap_or(self.sockets.group);
+            match self.sockets.mouth.poll_send_to(context, &self.out[..bytes], to) {
                 // One that the system did not take is lost, as on the way.
-                Poll::Ready(_) => self.unsent = 0,
+                Poll::Ready(_) => self.unsent = None,
                 Poll::Pending => return sent,
             }
             sent = true;

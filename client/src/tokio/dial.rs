@@ -154,12 +154,13 @@ impl Dialler {
             }
             Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
             #[cfg(target_os = "linux")]
-            Endpoint::Broadcast { group, port, iface } => {
+            Endpoint::Broadcast { group, port, iface, repair_percent, bytes_per_s } => {
                 let address = Group { address: *group, port: *port, iface: iface.as_deref() };
                 let link = broadcasts::open(address).map_err(failed)?;
                 let remote = format!("{group}:{port}");
                 let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
-                let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity));
+                let manner = broadcasts::Manner { repair_percent: *repair_percent, bytes_per_s: *bytes_per_s };
+                let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity, manner));
                 let options = CoreOptions { resume: false, session: None, ..options };
                 open(options, clock, Box::new(read), Box::new(write), ends).await
             }

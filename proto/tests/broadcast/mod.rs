@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use laneway_proto::control::{Body, Control, DeclareTopics, Hello, Sub, Subscribe, Topic, Unsubscribe, Welcome};
 use laneway_proto::datagram::broadcast::{Broadcast, Setup};
@@ -17,7 +18,7 @@ use laneway_proto::time::Instant;
 pub const BROKER: u32 = 99;
 
 pub fn setup(sender: u32, epoch: u16) -> Setup {
-    Setup { sender, epoch, datagram_bytes: 1_472, bytes_per_s: 0, lanes: LaneTable::STANDARD, node_id: [7; 16] }
+    Setup { sender, epoch, datagram_bytes: 1_472, bytes_per_s: 0, lanes: LaneTable::STANDARD, repair: None, node_id: [7; 16] }
 }
 
 /// An end of a link.
@@ -129,8 +130,8 @@ impl Node {
     pub fn datagrams(&mut self) -> Vec<Vec<u8>> {
         let mut datagrams = Vec::new();
         let mut out = vec![0; self.link.datagram_bytes()];
-        while let Some(bytes) = self.link.poll_transmit(self.now, &mut out) {
-            datagrams.push(out[..bytes].to_vec());
+        while let Some(sent) = self.link.poll_transmit(self.now, &mut out) {
+            datagrams.push(out[..sent.bytes].to_vec());
         }
         datagrams
     }
@@ -180,11 +181,16 @@ impl Node {
     }
 }
 
+/// Where a node speaks from.
+pub fn address(node: u32) -> SocketAddr {
+    ([198, 18, 0, node as u8], 4_000).into()
+}
+
 /// Gives datagrams to all of `nodes`.
 pub fn deliver(datagrams: &[Vec<u8>], nodes: &mut [Node]) {
     for datagram in datagrams {
         for node in &mut *nodes {
-            let _ = node.link.on_datagram(node.now, datagram);
+            let _ = node.link.on_datagram(node.now, address(1), datagram);
         }
     }
 }

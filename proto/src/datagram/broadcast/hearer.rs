@@ -3,17 +3,23 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
-use super::Stats;
 use super::assembly::{Assemblies, Whole};
+use super::holes::{BEGINNING_FRAMES, Fate, Holes};
 use super::name::{name_of, without_name};
+use super::{Repair, Stats};
 use crate::control::{Body, Control, DeclareTopics, Topic};
 use crate::datagram::header::{DatagramHeader, Form, Stray};
 use crate::datagram::interest::Interest;
-use crate::datagram::limits::REPLAY_WINDOW_DATAGRAMS;
+use crate::datagram::limits::{DEMOTE_MS, NAK_SPREAD_US_MIN, REPLAY_WINDOW_DATAGRAMS};
+use crate::datagram::loss::RangeLost;
+use crate::datagram::nak::{self, Missing, Nak};
+use crate::datagram::heartbeat::{self, Beat};
 use crate::datagram::received::Received;
 use crate::frame::extensions::Extensions;
 use crate::frame::fragment::Cutter;
+use crate::frame::lost::{LossReason, Lost};
 use crate::header::{Flags, Header, Kind, seq_after};
 use crate::lane::kind::LaneKind;
 use crate::lane::sequencer::{NewestOnly, forward};
@@ -29,6 +35,8 @@ use crate::topic::{check_name, matches};
 const SENDERS_MAX: usize = 256;
 /// Topics, streams and keys of one sender that are told apart.
 const TOPICS_MAX: usize = 16_384;
+/// Over which first requests are spread: four round trips of a network like that are shorter.
+const SPREAD: Duration = Duration::from_micros(NAK_SPREAD_US_MIN);
 /// Words of the window of datagrams.
 const WINDOW_WORDS: usize = (REPLAY_WINDOW_DATAGRAMS / 64) as usize;
 
@@ -48,6 +56,22 @@ struct Named {
     wanted: bool,
 }
 
+/// A repaired stream.
+#[derive(Debug)]
+struct Missed {
+    holes: Holes,
+    /// The last topic that was heard in it.
+    topic: u32,
+}
+
+/// A request to a source.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) to: SocketAddr,
+    pub(super) stream: StreamId,
+    pub(super) missing: Vec<Missing>,
+}
+
 /// What is known of a sender.
 #[derive(Debug)]
 struct Sender {
@@ -56,6 +80,11 @@ struct Sender {
     topics: BTreeMap<u32, Named>,
     /// The newest number of each stream whose lane keeps an order.
     streams: BTreeMap<(u32, u8), u32>,
+    /// What is missing of each repaired stream.
+    holes: BTreeMap<(u32, u8), Missed>,
+    /// Where its last datagram came from, and until when what it does not repeat is not asked for.
+    address: SocketAddr,
+    demoted_until: Instant,
     /// The newest number of each key of sequenced lanes: by lane, topic and conflation key.
     keys: BTreeMap<(u8, u32, u16), NewestOnly>,
     heard: Instant,
@@ -68,6 +97,11 @@ pub(super) struct Hearer {
     lanes: LaneTable,
     /// Whether frames keep the number of their stream.
     numbered: bool,
+    repair: Option<Repair>,
+    /// Draws waits before requests.
+    random: u64,
+    /// Nothing is to be asked for before.
+    due: Option<Instant>,
     filters: Vec<String>,
     senders: BTreeMap<u32, Sender>,
     assemblies: Assemblies,
@@ -78,11 +112,14 @@ pub(super) struct Hearer {
 }
 
 impl Hearer {
-    pub(super) fn new(own: u32, lanes: LaneTable, numbered: bool) -> Self {
+    pub(super) fn new(own: u32, lanes: LaneTable, numbered: bool, repair: Option<Repair>) -> Self {
         Self {
             own,
             lanes,
             numbered,
+            repair,
+            random: u64::from(own) | 1,
+            due: None,
             filters: Vec::new(),
             senders: BTreeMap::new(),
             assemblies: Assemblies::default(),
@@ -102,6 +139,7 @@ impl Hearer {
             // Of what the socket does not let through any more, a later beginning is no gap.
             let seen = |tag: u32| interests.iter().any(|interest| interest.may_match(tag));
             sender.streams.retain(|&(tag, _), _| seen(tag));
+            sender.holes.retain(|&(tag, _), _| seen(tag));
             self.assemblies.forget(|stream| stream.sender == id && !seen(stream.tag));
         }
     }
@@ -111,8 +149,15 @@ impl Hearer {
         self.filters.iter().map(|filter| Interest::of(filter)).collect()
     }
 
-    /// A datagram arrived.
-    pub(super) fn on_datagram(&mut self, now: Instant, bytes: &[u8], stats: &mut Stats) -> Result<(), Stray> {
+    /// A datagram with these frames arrived. Requests among them are given to `on_nak`.
+    pub(super) fn on_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &[u8],
+        stats: &mut Stats,
+        on_nak: &mut impl FnMut(Nak<'_>),
+    ) -> Result<(), Stray> {
         let (header, frames) = DatagramHeader::open(bytes)?;
         let Form::Broadcast { tag, sender } = header.form else { return Err(Stray::Flags) };
         if sender == self.own {
@@ -123,7 +168,7 @@ impl Hearer {
             stats.malformed += 1;
             return Ok(());
         }
-        if !self.is_new(now, sender, header.epoch, header.number) {
+        if !self.is_new(now, from, sender, header.epoch, header.number) {
             stats.repeated += 1;
             return Ok(());
         }
@@ -131,33 +176,176 @@ impl Hearer {
         let mut rest = frames;
         while let Some((header, frame, behind)) = split(rest) {
             rest = behind;
-            if header.kind.is_data() {
-                let stream = StreamId { sender, tag, lane: header.lane };
-                self.on_data(now, stream, &header, frame, stats);
+            let stream = StreamId { sender, tag, lane: header.lane };
+            let body = frame.get(HEADER_BYTES..).unwrap_or_default();
+            match header.kind {
+                Kind::PUB | Kind::BATCH => self.on_data(now, stream, &header, frame, stats),
+                Kind::NAK => {
+                    if let Ok(nak) = nak::decode(&header, body) {
+                        stats.requests_in += 1;
+                        on_nak(nak);
+                    }
+                }
+                Kind::HEARTBEAT | Kind::LOST | Kind::DEMOTE => self.on_sign(now, stream, &header, body, stats),
+                // Padding, and what may be skipped.
+                _ => {}
             }
         }
         Ok(())
     }
 
+    /// What a source says of its streams.
+    fn on_sign(&mut self, now: Instant, stream: StreamId, header: &Header, body: &[u8], stats: &mut Stats) {
+        if self.repair.is_none() {
+            return;
+        }
+        let wait = self.draw();
+        let Some(sender) = self.senders.get_mut(&stream.sender) else { return };
+        match header.kind {
+            Kind::HEARTBEAT => {
+                for beat in heartbeat::decode(body).into_iter().flatten() {
+                    self.on_beat(now, StreamId { lane: beat.lane, ..stream }, beat, wait, stats);
+                }
+            }
+            Kind::LOST => {
+                let Ok(lost) = RangeLost::decode(header, body) else { return };
+                if let Some(missed) = sender.holes.get_mut(&(stream.tag, stream.lane)) {
+                    missed.holes.on_lost(now, lost.first, lost.count, lost.reason, wait);
+                }
+                self.settle(now, stream, stats);
+            }
+            _ => {
+                stats.demoted += 1;
+                sender.demoted_until = now + Duration::from_millis(DEMOTE_MS);
+                let streams: Vec<(u32, u8)> = sender.holes.keys().copied().collect();
+                for (tag, lane) in streams {
+                    self.settle(now, StreamId { tag, lane, ..stream }, stats);
+                }
+            }
+        }
+    }
+
+    fn on_beat(&mut self, now: Instant, stream: StreamId, beat: Beat, wait: Duration, stats: &mut Stats) {
+        let Some(sender) = self.senders.get_mut(&stream.sender) else { return };
+        let Some(kind) = self.lanes.get(beat.lane).map(|lane| lane.kind) else { return };
+        let key = (stream.tag, stream.lane);
+        // Of what is not heard otherwise only the beginning is missed.
+        let is_beginning = beat.trail == 1 && u64::from(beat.lead) <= BEGINNING_FRAMES;
+        let may_begin = is_beginning && kind.is_reliable() && !sender.is_full_of_holes(stream.tag, stream.lane);
+        if !sender.holes.contains_key(&key) && may_begin {
+            let holes = Holes::begin(kind == LaneKind::RO, 1);
+            sender.holes.insert(key, Missed { holes, topic: 0 });
+        }
+        let Some(missed) = sender.holes.get_mut(&key) else { return };
+        missed.holes.on_beat(now, beat.trail, beat.lead, wait);
+        self.settle(now, stream, stats);
+    }
+
+    /// What became of a stream's numbers goes on to the owner.
+    fn settle(&mut self, now: Instant, stream: StreamId, stats: &mut Stats) {
+        let Some(sender) = self.senders.get_mut(&stream.sender) else { return };
+        let is_demoted = now < sender.demoted_until;
+        let Some(missed) = sender.holes.get_mut(&(stream.tag, stream.lane)) else { return };
+        if is_demoted {
+            missed.holes.give_all_up(LossReason::SourceGaveUp);
+        }
+        let due = missed.holes.poll_timeout();
+        self.due = [self.due, due].into_iter().flatten().min();
+        let (fates, topic) = (missed.holes.take_fates(), missed.topic);
+        for fate in fates {
+            match fate {
+                Fate::Frame(frame) => {
+                    if let Some((header, frame, _)) = split(&frame) {
+                        self.on_turn(now, stream, &header, frame, stats);
+                    }
+                }
+                Fate::Lost(count, reason) => {
+                    stats.lost += count;
+                    self.tell_lost(stream, topic, count, reason);
+                }
+            }
+        }
+    }
+
+    /// The owner learns that frames of a stream will not come, if it would have got them.
+    fn tell_lost(&mut self, stream: StreamId, topic: u32, count: u64, reason: LossReason) {
+        let Some(sender) = self.senders.get(&stream.sender) else { return };
+        let Some(Named { name, wanted: true }) = sender.topics.get(&topic).cloned() else { return };
+        let Some(topic) = self.number_of(&name) else { return };
+        // To a broker nobody says what it did not get.
+        if self.numbered {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let lost = Lost { topic, lane: stream.lane, reason, first: 0, count };
+            self.up.extend_from_slice(&lost.encode());
+        }
+    }
+
+    /// How long to wait before a request, at random: the more receivers there are, the nearer to the end of the time over
+    /// which requests are spread, so that one is early and the others hear the answer.
+    fn draw(&mut self) -> Duration {
+        let receivers = self.repair.map_or(1, |repair| repair.receivers).max(1);
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        // Of a number u between 0 and 1, in 256ths: how often it has to be doubled to be 1.
+        let u = (self.random >> 32) as u32 | 1;
+        let halvings = u64::from(u.leading_zeros()) * 256 + 255 - u64::from((u << u.leading_zeros() << 1) >> 24);
+        let most = (u64::from(u32::BITS - receivers.leading_zeros()) + 2) * 256;
+        Duration(SPREAD.0 - SPREAD.0 * halvings.min(most) / most)
+    }
+
+    /// The next request that is due.
+    pub(super) fn poll_request(&mut self, now: Instant, stats: &mut Stats) -> Option<Request> {
+        if self.due.is_none_or(|due| due > now) {
+            return None;
+        }
+        let mut due: Option<Instant> = None;
+        for (&id, sender) in &mut self.senders {
+            for (&(tag, lane), missed) in &mut sender.holes {
+                if missed.holes.poll_timeout().is_some_and(|at| at <= now) {
+                    let missing = missed.holes.poll_naks(now, SPREAD);
+                    let stream = StreamId { sender: id, tag, lane };
+                    let to = sender.address;
+                    // What was asked for often enough is lost.
+                    self.settle(now, stream, stats);
+                    if !missing.is_empty() {
+                        stats.requests_out += 1;
+                        return Some(Request { to, stream, missing });
+                    }
+                    return self.poll_request(now, stats);
+                }
+                due = [due, missed.holes.poll_timeout()].into_iter().flatten().min();
+            }
+        }
+        self.due = due;
+        None
+    }
+
+    /// When [`Hearer::poll_request`] has something.
+    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Whether this datagram of a sender is to be looked at; remembers it.
-    fn is_new(&mut self, now: Instant, id: u32, epoch: u16, number: u32) -> bool {
+    fn is_new(&mut self, now: Instant, from: SocketAddr, id: u32, epoch: u16, number: u32) -> bool {
         let known = self.senders.get(&id).map(|sender| sender.epoch.wrapping_sub(epoch) as i16);
         match known {
             Some(0) => {}
             // It is of before the sender began anew.
             Some(1..) => return false,
-            Some(_) | None => self.begin(now, id, epoch, number),
+            Some(_) | None => self.begin(now, from, id, epoch, number),
         }
         let Some(sender) = self.senders.get_mut(&id) else { return false };
         sender.heard = now;
         let is_new = sender.received.place(number).is_some();
         if is_new {
             sender.received.insert(number);
+            sender.address = from;
         }
         is_new
     }
 
-    fn begin(&mut self, now: Instant, id: u32, epoch: u16, number: u32) {
+    fn begin(&mut self, now: Instant, from: SocketAddr, id: u32, epoch: u16, number: u32) {
         self.assemblies.forget(|stream| stream.sender == id);
         if !self.senders.contains_key(&id) && self.senders.len() >= SENDERS_MAX {
             let oldest = self.senders.iter().min_by_key(|(_, sender)| sender.heard).map(|(&id, _)| id);
@@ -174,6 +362,9 @@ impl Hearer {
             topics: BTreeMap::new(),
             streams: BTreeMap::new(),
             keys: BTreeMap::new(),
+            holes: BTreeMap::new(),
+            address: from,
+            demoted_until: Instant(0),
             heard: now,
         };
         self.senders.insert(id, sender);
@@ -189,10 +380,47 @@ impl Hearer {
         if let Some(name) = name_of(header.flags, body).filter(|name| check_name(name).is_ok()) {
             sender.learn(header.topic, name, &self.filters);
         }
+        let is_repaired = self.repair.is_some() && kind.is_reliable() && header.seq != 0;
+        if is_repaired && !sender.is_full_of_holes(stream.tag, stream.lane) {
+            let key = (stream.tag, stream.lane);
+            let is_wanted = |topic: u32| sender.topics.get(&topic).is_some_and(|topic| topic.wanted);
+            let of = sender.holes.get(&key).map(|missed| missed.topic);
+            // A stream is one of interest with the first frame that is; what is heard beside it is not asked for.
+            if !is_wanted(header.topic) && !of.is_some_and(is_wanted) {
+                let is_named = sender.topics.contains_key(&header.topic);
+                if is_named {
+                    sender.holes.remove(&key);
+                    stats.unwanted += 1;
+                    return;
+                }
+                if of.is_none() {
+                    stats.unnamed += 1;
+                    return;
+                }
+            }
+            let wait = self.draw();
+            let Some(sender) = self.senders.get_mut(&stream.sender) else { return };
+            let missed = sender.holes.entry(key).or_insert_with(|| Missed {
+                holes: Holes::begin(kind == LaneKind::RO, header.seq),
+                topic: 0,
+            });
+            missed.topic = header.topic;
+            stats.repeated_frames += u64::from(!missed.holes.on_frame(now, header.seq, frame, wait));
+            self.settle(now, stream, stats);
+            return;
+        }
         if !sender.is_next(stream.tag, header, kind, stats) {
             stats.outdated += 1;
             return;
         }
+        self.on_turn(now, stream, header, frame, stats);
+    }
+
+    /// A frame whose turn it is.
+    fn on_turn(&mut self, now: Instant, stream: StreamId, header: &Header, frame: &[u8], stats: &mut Stats) {
+        let Some(sender) = self.senders.get(&stream.sender) else { return };
+        let Some(kind) = self.lanes.get(header.lane).map(|lane| lane.kind) else { return };
+        let body = frame.get(HEADER_BYTES..).unwrap_or_default();
         match sender.topics.get(&header.topic) {
             None => stats.unnamed += 1,
             Some(topic) if !topic.wanted => stats.unwanted += 1,
@@ -275,6 +503,11 @@ impl Hearer {
 }
 
 impl Sender {
+    /// Whether no further stream can be repaired.
+    fn is_full_of_holes(&self, tag: u32, lane: u8) -> bool {
+        self.holes.len() >= TOPICS_MAX && !self.holes.contains_key(&(tag, lane))
+    }
+
     fn learn(&mut self, id: u32, name: &str, filters: &[String]) {
         let known = self.topics.get(&id).is_some_and(|topic| topic.name == name);
         if !known && (self.topics.len() < TOPICS_MAX || self.topics.contains_key(&id)) {
@@ -337,7 +570,7 @@ fn are_whole(frames: &[u8]) -> bool {
                 header.lane != 0 && header.topic != 0 && Extensions::decode(header.flags, body).is_ok()
             }
             Kind::PAD => true,
-            Kind::HEARTBEAT => crate::datagram::heartbeat::decode(body).is_ok(),
+            Kind::HEARTBEAT => heartbeat::decode(body).is_ok(),
             Kind::LOST | Kind::NAK | Kind::DEMOTE => true,
             kind => kind.0 & Kind::SKIPPABLE_BIT != 0,
         };

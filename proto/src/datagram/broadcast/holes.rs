@@ -52,18 +52,10 @@ pub(super) struct Holes {
 }
 
 impl Holes {
-    /// A stream of which this number is the first that was heard of; `held` are the numbers before that its source still has
-    /// from the beginning on.
+    /// A stream of which this number is the first that was heard of.
     pub(super) fn begin(ordered: bool, number: u32) -> Self {
         let place = u64::from(number.max(1));
         let next = if place <= BEGINNING_FRAMES { 1 } else { place };
-        Self { ordered, next, lead: next - 1, slots: BTreeMap::new(), due: None, fates: Vec::new() }
-    }
-
-    /// A stream of which a heartbeat was heard first: what it tells of is missed only if it is the beginning.
-    pub(super) fn begin_with_beat(ordered: bool, trail: u32, lead: u32) -> Self {
-        let lead = u64::from(lead);
-        let next = if lead <= BEGINNING_FRAMES && trail == 1 { 1 } else { lead + 1 };
         Self { ordered, next, lead: next - 1, slots: BTreeMap::new(), due: None, fates: Vec::new() }
     }
 
@@ -289,8 +281,6 @@ mod tests {
         let mut early = Holes::begin(true, 3);
         assert_eq!(hear(&mut early, 0, &[3]), []);
         assert_eq!(early.poll_naks(at(2), WAIT), [Missing { first: 1, count: 2 }]);
-        let mut by_beat = Holes::begin_with_beat(true, 900, 1_000);
-        assert_eq!(hear(&mut by_beat, 0, &[1_000, 1_001]), frames(&[1_001]));
     }
 
     #[test]

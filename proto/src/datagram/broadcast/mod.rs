@@ -2,7 +2,7 @@
 //! to everybody and come from everybody.
 //!
 //! A client's link plays its broker ([`Broadcast::for_client`]), a broker's link plays one of its clients
-//! ([`Broadcast::for_broker`]). Nothing is ever answered: what is lost is lost.
+//! ([`Broadcast::for_broker`]). Without [`Setup::repair`] nothing is ever answered: what is lost is lost.
 //!
 //! | module | what lives there |
 //! | --- | --- |
@@ -11,24 +11,32 @@
 //! | `packets` | frames on their way into datagrams |
 //! | `hearer` | what others said: senders, topics, what is wanted of it |
 //! | `assembly` | messages in fragments on their way back together |
+//! | `source` | what is kept for repairs, and who asked for what |
+//! | `holes` | what is missing of a repaired stream, and what becomes of it |
+//! | `numbers` | numbers of a stream as places on a line |
 //! | `name` | the topic's name inside a frame |
 
 mod assembly;
 mod hearer;
+mod holes;
 mod name;
+mod numbers;
 mod owner;
 mod packets;
+mod source;
 mod speaker;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
-use self::hearer::{Hearer, split};
+use self::hearer::{Hearer, Request, split};
 use self::owner::{Asked, Owner};
 use self::speaker::Speaker;
 use super::header::Stray;
 use super::interest::Interest;
-use super::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use super::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, REPAIR_PERCENT_DEFAULT};
+use super::nak::{self, NAK_FRAME_BYTES_MAX, StreamKey};
 use super::pace::Pacer;
 use super::stream::WAITING_BYTES_MAX;
 use crate::control::Control;
@@ -53,9 +61,33 @@ pub struct Setup {
     pub bytes_per_s: u64,
     /// What each lane promises.
     pub lanes: LaneTable,
+    /// Whether what is missing on reliable lanes is asked for and sent again.
+    pub repair: Option<Repair>,
     /// Who the owner finds at the other end.
     pub node_id: [u8; NODE_ID_BYTES],
 }
+
+/// Repairs of reliable lanes, at both ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Repair {
+    /// Percent of the sender's rate that it may spend on repairs.
+    pub percent: u32,
+    /// About how many receivers there are: the more, the longer most of them wait before they ask.
+    pub receivers: u32,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self { percent: REPAIR_PERCENT_DEFAULT, receivers: RECEIVERS_DEFAULT }
+    }
+}
+
+/// Receivers that are expected unless somebody says otherwise.
+const RECEIVERS_DEFAULT: u32 = 16;
+/// The least part of its rate to which a sender is brought down by those who ask.
+const RATE_PARTS: u64 = 8;
+/// Steps in which it comes back, one a second.
+const RATE_STEPS: u64 = 16;
 
 /// What was seen on a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -82,6 +114,29 @@ pub struct Stats {
     pub dropped: u64,
     /// Frames of the owner that could not be sent.
     pub refused: u64,
+    /// Frames of repaired streams that had been there.
+    pub repeated_frames: u64,
+    /// Frames of repaired streams that will not come.
+    pub lost: u64,
+    /// Requests for what is missing, to others and of others.
+    pub requests_out: u64,
+    /// Of others, to anybody.
+    pub requests_in: u64,
+    /// Times that a source said that too much is asked of it.
+    pub demoted: u64,
+    /// Datagrams sent that repeat frames.
+    pub repairs: u64,
+    /// Datagrams sent for the first time.
+    pub datagrams_out: u64,
+}
+
+/// A datagram that was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// Its bytes.
+    pub bytes: usize,
+    /// To this receiver only; otherwise to all.
+    pub to: Option<SocketAddr>,
 }
 
 /// One end of a broadcast link.
@@ -123,12 +178,18 @@ impl Broadcast {
 
     fn new(setup: Setup, owner: Owner, numbered: bool) -> Self {
         let datagram_bytes = setup.datagram_bytes.clamp(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX);
-        let mut hearer = Hearer::new(setup.sender, setup.lanes, numbered);
+        let mut hearer = Hearer::new(setup.sender, setup.lanes, numbered, setup.repair);
         owner.begin(&setup, &mut hearer.up);
         Self {
             setup: Setup { datagram_bytes, ..setup },
             owner,
-            speaker: Speaker::new(setup.sender, setup.epoch, datagram_bytes, setup.lanes),
+            speaker: Speaker::new(
+                setup.sender,
+                setup.epoch,
+                datagram_bytes,
+                setup.lanes,
+                setup.repair.map(|repair| (repair, setup.bytes_per_s)),
+            ),
             hearer,
             pacer: Pacer::new(setup.bytes_per_s, datagram_bytes),
             stats: Stats::default(),
@@ -144,7 +205,7 @@ impl Broadcast {
 
     /// What was seen so far.
     pub const fn stats(&self) -> Stats {
-        Stats { refused: self.speaker.refused, ..self.stats }
+        Stats { refused: self.speaker.refused, repairs: self.speaker.repairs, ..self.stats }
     }
 
     /// What the socket should let through, and a number that changes with it.
@@ -251,13 +312,14 @@ impl Broadcast {
         }
     }
 
-    /// A datagram arrived.
-    pub fn on_datagram(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Stray> {
+    /// A datagram arrived from this address.
+    pub fn on_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<(), Stray> {
         if !self.owner_has_room {
             self.stats.dropped += 1;
             return Ok(());
         }
-        self.hearer.on_datagram(now, bytes, &mut self.stats)
+        let Self { hearer, speaker, stats, .. } = self;
+        hearer.on_datagram(now, from, bytes, stats, &mut |nak| speaker.on_nak(now, from, nak))
     }
 
     /// Time has come to `now`.
@@ -267,21 +329,51 @@ impl Broadcast {
 
     /// When [`Broadcast::on_timeout`] and [`Broadcast::poll_transmit`] want to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.is_done()).then(|| self.pacer.wait_until(self.now).unwrap_or(self.now))
+        let data = (!self.is_done()).then(|| self.pacer.wait_until(self.now).unwrap_or(self.now));
+        [data, self.speaker.poll_timeout(self.now), self.hearer.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// Writes the next datagram for all to the front of `out`, which has room for [`Broadcast::datagram_bytes`]; its bytes.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+    /// Writes the next datagram to the front of `out`, which has room for [`Broadcast::datagram_bytes`].
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Sent> {
         self.now = now;
+        if let Some(request) = self.hearer.poll_request(now, &mut self.stats) {
+            return self.request(&request, out);
+        }
+        if let Some((bytes, to)) = self.speaker.poll_again(now, out) {
+            return Some(Sent { bytes, to });
+        }
+        self.keep_rate(now);
         if self.pacer.wait_until(now).is_some() {
             return None;
         }
         let sent = self.speaker.poll_transmit(out);
         if let Some(bytes) = sent {
+            self.stats.datagrams_out += 1;
             self.pacer.on_sent(now, bytes);
         }
         self.answer_pings(now);
-        sent
+        sent.map(|bytes| Sent { bytes, to: None })
+    }
+
+    fn request(&mut self, request: &Request, out: &mut [u8]) -> Option<Sent> {
+        let mut frame = [0; NAK_FRAME_BYTES_MAX];
+        let stream = request.stream;
+        let key = StreamKey { sender: stream.sender, tag: stream.tag, lane: stream.lane };
+        let end = nak::encode(key, request.missing.iter().copied(), &mut frame);
+        let bytes = self.speaker.seal(stream.tag, frame.get(..end)?, out)?;
+        Some(Sent { bytes, to: Some(request.to) })
+    }
+
+    /// When several miss too much, the rate halves, and comes back in steps.
+    fn keep_rate(&mut self, now: Instant) {
+        let (most, rate) = (self.setup.bytes_per_s, self.pacer.bytes_per_s());
+        match self.speaker.poll_crowded(now).filter(|_| most > 0) {
+            Some(true) => self.pacer.set_rate((rate / 2).max(most / RATE_PARTS).max(1), self.setup.datagram_bytes),
+            Some(false) if rate < most => {
+                self.pacer.set_rate((rate + most / RATE_STEPS).min(most), self.setup.datagram_bytes);
+            }
+            Some(false) | None => {}
+        }
     }
 
     /// Bytes of the longest datagram that it writes.

@@ -90,6 +90,8 @@ pub(super) struct Source {
     bytes: usize,
     /// Requests by when they are due.
     due: BTreeSet<(Instant, Key, u64)>,
+    /// No heartbeat is due before.
+    beat_due: Instant,
     replies: VecDeque<Again>,
     askers: BTreeMap<SocketAddr, Asker>,
     counted_since: Instant,
@@ -107,6 +109,7 @@ impl Source {
             order: VecDeque::new(),
             bytes: 0,
             due: BTreeSet::new(),
+            beat_due: Instant(u64::MAX),
             replies: VecDeque::new(),
             askers: BTreeMap::new(),
             counted_since: Instant(0),
@@ -130,6 +133,7 @@ impl Source {
             beat_pause: first_beat,
         });
         (stream.spoke, stream.beat_at, stream.beat_pause) = (now, now + first_beat, first_beat);
+        self.beat_due = self.beat_due.min(stream.beat_at);
         stream.frames.push_back(Kept { bytes, sent: now, asked: Asked::No, again_from: now });
         self.order.push_back(key);
         self.expire(now);
@@ -288,7 +292,15 @@ impl Source {
 
     /// A stream that has been silent says how far it has come.
     fn beat(&mut self, now: Instant) -> Option<Again> {
-        let (&(tag, lane), stream) = self.streams.iter_mut().find(|(_, stream)| stream.beat_at <= now)?;
+        if now < self.beat_due {
+            return None;
+        }
+        let due = self.streams.iter_mut().find(|(_, stream)| stream.beat_at <= now);
+        let Some((&(tag, lane), stream)) = due else {
+            let next = self.streams.values().map(|stream| stream.beat_at).min();
+            self.beat_due = next.unwrap_or(Instant(u64::MAX));
+            return None;
+        };
         let end = stream.first + stream.frames.len() as u64;
         let beat = Beat { lane, trail: number_at(stream.first), lead: number_at(end - 1) };
         let silent = now.since(stream.spoke) > Duration::from_millis(FORGOTTEN_MS);
@@ -303,7 +315,7 @@ impl Source {
             return Some(now);
         }
         let repair = self.due.first().map(|(due, ..)| self.pacer.wait_until(*due).unwrap_or(*due));
-        let beat = self.streams.values().map(|stream| stream.beat_at).min().filter(|at| at.0 != u64::MAX);
+        let beat = Some(self.beat_due).filter(|at| at.0 != u64::MAX);
         [repair, beat].into_iter().flatten().min()
     }
 }

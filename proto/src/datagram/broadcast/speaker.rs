@@ -2,16 +2,22 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use core::net::SocketAddr;
 
+use super::Repair;
 use super::name::with_name;
 use super::packets::{Packet, Packets};
+use super::source::{Again, Source};
 use crate::datagram::header::{DatagramHeader, Form};
 use crate::datagram::interest::topic_tag;
 use crate::datagram::limits::DATAGRAM_HEADER_BYTES;
+use crate::datagram::nak::Nak;
 use crate::datagram::stream::cut;
+use crate::frame::batch;
+use crate::frame::extensions::Extensions;
 use crate::header::{Flags, Header, Kind, seq_after};
 use crate::lane::table::LaneTable;
-use crate::limits::{HEADER_BYTES, LANE_CLASSES, TOPICS_PER_SESSION_MAX};
+use crate::limits::{EXTENSION_BYTES, HEADER_BYTES, LANE_CLASSES, TOPICS_PER_SESSION_MAX};
 use crate::time::{Duration, Instant};
 
 /// Frames at first that name their topic.
@@ -54,12 +60,22 @@ pub(super) struct Speaker {
     streams: BTreeMap<(u32, u8), u32>,
     packets: Packets,
     number: u32,
+    /// What is kept for repairs, where there are any.
+    source: Option<Source>,
+    /// Datagrams that repeat frames.
+    pub(super) repairs: u64,
     /// Frames that could not be sent: of no topic, on no lane, or in too many fragments for theirs.
     pub(super) refused: u64,
 }
 
 impl Speaker {
-    pub(super) fn new(sender: u32, epoch: u16, datagram_bytes: usize, lanes: LaneTable) -> Self {
+    pub(super) fn new(
+        sender: u32,
+        epoch: u16,
+        datagram_bytes: usize,
+        lanes: LaneTable,
+        repair: Option<(Repair, u64)>,
+    ) -> Self {
         let room = datagram_bytes - DATAGRAM_HEADER_BYTES;
         Self {
             sender,
@@ -70,6 +86,10 @@ impl Speaker {
             streams: BTreeMap::new(),
             packets: Packets::new(room),
             number: 0,
+            source: repair.map(|(repair, bytes_per_s)| {
+                Source::new(bytes_per_s.saturating_mul(repair.percent.into()) / 100, datagram_bytes)
+            }),
+            repairs: 0,
             refused: 0,
         }
     }
@@ -82,9 +102,37 @@ impl Speaker {
         }
     }
 
-    /// A frame of the owner's stream.
+    /// A frame of the owner's stream. Batches of repaired lanes travel as their messages, so that what is lost can be counted.
     pub(super) fn take_data(&mut self, now: Instant, header: &Header, frame: &[u8]) {
-        let Self { lanes, topics, streams, packets, room, refused, .. } = self;
+        let is_reliable = self.lanes.get(header.lane).is_some_and(|lane| lane.kind.is_reliable());
+        if header.kind == Kind::BATCH && is_reliable && self.source.is_some() {
+            self.take_batch(now, header, frame);
+        } else {
+            self.take_frame(now, header, frame);
+        }
+    }
+
+    fn take_batch(&mut self, now: Instant, header: &Header, frame: &[u8]) {
+        let body = frame.get(HEADER_BYTES..).unwrap_or_default();
+        let Ok((extensions, payload)) = Extensions::decode(header.flags, body) else { return };
+        let Ok(messages) = batch::Messages::new(payload) else { return };
+        let mut front = body.get(..body.len() - payload.len()).unwrap_or_default().to_vec();
+        let mut flags = header.flags;
+        if extensions.src.is_some() {
+            // It names the first message only.
+            let at = [Flags::TS, Flags::CORR].iter().filter(|flag| flags.has(**flag)).count() * EXTENSION_BYTES;
+            front.drain(at..at + EXTENSION_BYTES);
+            flags = Flags(flags.0 & !Flags::SRC.0);
+        }
+        for message in messages.flatten() {
+            let alone = Header { kind: Kind::PUB, flags, ..*header };
+            let frame = [&alone.encode()[..], &front, message].concat();
+            self.take_frame(now, &alone, &frame);
+        }
+    }
+
+    fn take_frame(&mut self, now: Instant, header: &Header, frame: &[u8]) {
+        let Self { lanes, topics, streams, packets, source, room, refused, .. } = self;
         let (Some(topic), Some(lane)) = (topics.get_mut(&header.topic), lanes.get(header.lane)) else {
             *refused += 1;
             return;
@@ -102,6 +150,9 @@ impl Speaker {
             let len = HEADER_BYTES + body.iter().map(|piece| piece.len()).sum::<usize>();
             let flags = Flags(part.flags.0 & !(Flags::RETX.0 | Flags::MORE.0));
             let sent = Header { len: len as u16, flags, seq: *last, ..*part }.encode();
+            if let Some(source) = source.as_mut().filter(|_| lane.kind.is_reliable()) {
+                source.on_sent(now, (tag, part.lane), [&sent[..], body[0], body[1], body[2]].concat());
+            }
             packets.push(lane.class, tag, [&sent, body[0], body[1], body[2]]);
         };
         cut(header, frame, *room, !lane.kind.is_reliable(), &mut put);
@@ -112,6 +163,30 @@ impl Speaker {
         self.packets.bytes()
     }
 
+    /// A receiver misses something.
+    pub(super) fn on_nak(&mut self, now: Instant, from: SocketAddr, nak: Nak<'_>) {
+        if let Some(source) = self.source.as_mut().filter(|_| nak.stream.sender == self.sender) {
+            source.on_nak(now, from, nak);
+        }
+    }
+
+    /// Whether so much is asked for by several that the rate should fall; told once a second.
+    pub(super) fn poll_crowded(&mut self, now: Instant) -> Option<bool> {
+        self.source.as_mut()?.poll_crowded(now)
+    }
+
+    /// Writes the next datagram that repeats something, or says how far a stream has come; its bytes, and to whom.
+    pub(super) fn poll_again(&mut self, now: Instant, out: &mut [u8]) -> Option<(usize, Option<SocketAddr>)> {
+        let Again { to, tag, frames, repairs } = self.source.as_mut()?.poll(now, self.room)?;
+        self.repairs += u64::from(repairs);
+        Some((self.seal(tag, &frames, out)?, to))
+    }
+
+    /// When [`Speaker::poll_again`] has something.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        self.source.as_ref()?.poll_timeout(now)
+    }
+
     /// Writes the next datagram to the front of `out`; its bytes.
     pub(super) fn poll_transmit(&mut self, out: &mut [u8]) -> Option<usize> {
         let Packet { tag, frames } = self.packets.pop()?;
@@ -119,7 +194,7 @@ impl Speaker {
     }
 
     /// A datagram of these frames.
-    fn seal(&mut self, tag: u32, frames: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub(super) fn seal(&mut self, tag: u32, frames: &[u8], out: &mut [u8]) -> Option<usize> {
         self.number = self.number.wrapping_add(1);
         let form = Form::Broadcast { tag, sender: self.sender };
         let header = DatagramHeader { form, ack_me: false, crc: false, epoch: self.epoch, number: self.number };
