@@ -42,6 +42,8 @@ pub enum Command {
     Kill(Common),
     /// UDP broadcasts at hosts in network namespaces: what nobody wants ends in the kernel; needs root; has bars
     UdpFilter(Common),
+    /// A repaired lane of UDP broadcasts to 32 hosts in network namespaces, with loss; needs root; has bars
+    UdpBroadcast(Common),
     /// Become another program that ends with the process that started this one
     #[command(hide = true)]
     Child(ChildOptions),

@@ -16,6 +16,7 @@
 //! target had to wait for a processor is repeated.
 #![forbid(unsafe_code)]
 
+pub mod air;
 pub mod args;
 pub mod case;
 pub mod child;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{Backlog, setsockopt, sockopt};
 
-use super::{BootError, broadcast};
+use super::{BootError, open_to_all};
 use crate::config::Settings;
 use crate::config::url::{ListenUrl, Place};
 use crate::descriptors;
@@ -88,7 +88,7 @@ fn bind(url: &ListenUrl, settings: &Settings) -> Result<Endpoint, BootError> {
         // Its shard opens it, and again whenever it was unplugged.
         Place::Serial(_) => return Ok(Endpoint { url, socket: None, mouth: None }),
         Place::Broadcast(options) => {
-            let (ear, mouth) = patiently(|| broadcast::open(options)).map_err(|error| explain_ip(&url, &error))?;
+            let (ear, mouth) = patiently(|| open_to_all(options)).map_err(|error| explain_ip(&url, &error))?;
             return Ok(Endpoint { url, socket: Some(ear), mouth: Some(mouth) });
         }
     };

@@ -23,6 +23,7 @@ use crate::io::{ListenerId, Wait};
 use crate::mesh;
 use crate::shard::{Identity, Shard, ShardParts, Status, ToAll};
 
+use self::broadcast::open as open_to_all;
 use self::listen::{DATAGRAM_BUFFER_BYTES, Endpoint};
 
 /// Why the broker could not start or go on: one paragraph, with the remedy.

@@ -62,11 +62,11 @@ impl DatagramLink {
 }
 
 impl Speech {
-    /// A datagram arrived; whether it is the newest of its session. `Err`: it is none of this link's.
-    pub fn on_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Result<bool, ()> {
+    /// A datagram arrived; whether it is the newest of its session. `None`: it is none of this link's.
+    pub fn on_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) -> Option<bool> {
         match self {
-            Self::Session(stream) => stream.on_datagram(now, bytes).map(|heard| heard.newest).map_err(|_| ()),
-            Self::Broadcast(link) => link.on_datagram(now, from, bytes).map(|()| false).map_err(|_| ()),
+            Self::Session(stream) => stream.on_datagram(now, bytes).map(|heard| heard.newest).ok(),
+            Self::Broadcast(link) => link.on_datagram(now, from, bytes).map(|()| false).ok(),
         }
     }
 

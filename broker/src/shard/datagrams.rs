@@ -151,9 +151,9 @@ impl<I: Io> Shard<I> {
     fn hear(&mut self, now: Instant, key: Key, from: SocketAddr, piece: Piece) {
         let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut()) else { return };
         match link.speech.on_datagram(now, from, self.io.pool().piece(piece)) {
-            Ok(true) => link.to = from,
-            Ok(false) => {}
-            Err(()) => self.counters.datagrams_stray += 1,
+            Some(true) => link.to = from,
+            Some(false) => {}
+            None => self.counters.datagrams_stray += 1,
         }
         self.list_link(key);
     }

@@ -2,13 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod world;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use laneway_proto::control::{Body, Control, DeclareTopics, Hello, Sub, Subscribe, Topic, Unsubscribe, Welcome};
-use laneway_proto::datagram::broadcast::{Broadcast, Setup};
+use laneway_proto::datagram::broadcast::{Broadcast, Repair, Setup};
 use laneway_proto::frame::extensions::Extensions;
 use laneway_proto::frame::fragment::Cutter;
+use laneway_proto::frame::lost::Lost;
 use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::lane::table::LaneTable;
 use laneway_proto::session::handshake::PREFACE;
@@ -35,6 +38,8 @@ pub struct Node {
     next_request: u32,
     opened: bool,
     messages: Vec<(String, Vec<u8>)>,
+    /// Messages that it was told are lost.
+    pub lost: u64,
 }
 
 impl Node {
@@ -49,6 +54,7 @@ impl Node {
             next_request: 1,
             opened: false,
             messages: Vec::new(),
+            lost: 0,
         }
     }
 
@@ -57,8 +63,17 @@ impl Node {
         Self::client_of_epoch(sender, 0)
     }
 
+    /// A client whose reliable lanes are repaired.
+    pub fn repaired(sender: u32, epoch: u16, repair: Repair, bytes_per_s: u64) -> Self {
+        Self::open(Setup { repair: Some(repair), bytes_per_s, ..setup(sender, epoch) })
+    }
+
     pub fn client_of_epoch(sender: u32, epoch: u16) -> Self {
-        let mut node = Self::new(Broadcast::for_client(setup(sender, epoch)), Instant(1));
+        Self::open(setup(sender, epoch))
+    }
+
+    fn open(setup: Setup) -> Self {
+        let mut node = Self::new(Broadcast::for_client(setup), Instant(1));
         node.link.offer(node.now, &PREFACE);
         node.say(Body::Hello(Hello { version_min: 1, version_max: 1, node_id: vec![1; 16], ..Hello::default() }));
         node.read();
@@ -163,6 +178,10 @@ impl Node {
                 Some(body) => self.controls.push(body),
                 None => panic!("a control message without a body"),
             }
+            return;
+        }
+        if header.kind == Kind::LOST {
+            self.lost += u64::from(Lost::decode(header, body).expect("sound").count);
             return;
         }
         assert_eq!(header.kind, Kind::PUB);

@@ -27,11 +27,12 @@ const NAMES_MAX: usize = 65_536;
 pub(crate) fn run(url: Option<&str>, args: &Tap) -> Result<(), Failure> {
     let url = args.at.as_deref().or(url).unwrap_or_default();
     let endpoint: Endpoint = url.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
-    let socket = Socket::open(&endpoint).map_err(|error| match error {
-        ConnectError::Url(_) => Failure::Usage(format!(
-            "{endpoint}: only what is said to all can be heard; write udp+broadcast:// or udp+multicast://"
-        )),
-        other => Failure::failed(other),
+    let socket = Socket::open(&endpoint).map_err(|error| {
+        if let ConnectError::Url(_) = error {
+            let why = "only what is said to all can be heard; write udp+broadcast:// or udp+multicast://";
+            return Failure::Usage(format!("{endpoint}: {why}"));
+        }
+        Failure::failed(error)
     })?;
     eprintln!("listening at {endpoint}");
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
