@@ -242,7 +242,10 @@ mod tests {
             assert_eq!(parsed("udp+multicast://10.0.0.255"), Err(UrlError::Group("10.0.0.255".into())));
             assert_eq!(parsed("udp+broadcast://239.1.2.3"), Err(UrlError::Group("239.1.2.3".into())));
             assert_eq!(parsed("udp+broadcast://lab"), Err(UrlError::Group("lab".into())));
-            assert_eq!(parsed("udp+broadcast://10.0.0.255?repair=nak"), Ok("udp+broadcast://10.0.0.255:5263?repair=25".into()));
+            assert_eq!(
+                parsed("udp+broadcast://10.0.0.255?repair=nak"),
+                Ok("udp+broadcast://10.0.0.255:5263?repair=25".into())
+            );
             assert_eq!(parsed("udp+broadcast://10.0.0.255?repair=0"), Err(UrlError::Extra("?repair=0".into())));
             assert_eq!(parsed("udp+broadcast://10.0.0.255?ttl=1"), Err(UrlError::Extra("?ttl=1".into())));
         }

@@ -131,7 +131,8 @@ fn messages_of_two_senders_in_fragments_do_not_mix() {
             node.datagrams()
         })
         .collect();
-    let mixed: Vec<Vec<u8>> = datagrams[0].iter().zip(&datagrams[1]).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
+    let mixed: Vec<Vec<u8>> =
+        datagrams[0].iter().zip(&datagrams[1]).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
     deliver(&mixed, &mut nodes[2..]);
     let heard = nodes[2].heard();
     assert!(heard == [("a".to_owned(), of(1)), ("a".to_owned(), of(2))], "{} messages", heard.len());

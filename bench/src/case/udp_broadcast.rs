@@ -29,7 +29,10 @@ const IDLE: Duration = Duration::from_micros(100);
 /// Runs the case.
 pub fn run(common: &Common) -> Result<Vec<Row>> {
     let messages = if common.quick { MESSAGES_QUICK } else { MESSAGES };
-    println!("{CASE}: {messages} messages of {PAYLOAD_BYTES} bytes to {RECEIVERS} receivers, seeds 2 to {}\n", RECEIVERS + 1);
+    println!(
+        "{CASE}: {messages} messages of {PAYLOAD_BYTES} bytes to {RECEIVERS} receivers, seeds 2 to {}\n",
+        RECEIVERS + 1
+    );
     let bridge = Bridge::lay(RECEIVERS + 1)?;
     let usual = Repair { receivers: RECEIVERS as u32, ..Repair::default() };
     let all = |per_mille: u64| move |_: usize| per_mille;
@@ -67,7 +70,8 @@ struct Run {
 impl Run {
     fn row(&self, name: &str, what: &str, laneway: u64, holds: bool) -> Row {
         let floor = self.messages * self.tallies.len() as u64;
-        Row::reported(CASE, format!("{name}: {what}"), "messages", Some(laneway as f64), Some(floor as f64)).judged(holds)
+        Row::reported(CASE, format!("{name}: {what}"), "messages", Some(laneway as f64), Some(floor as f64))
+            .judged(holds)
     }
 
     /// Everybody has everything, once and in order.

@@ -40,7 +40,8 @@ const WANTS_NOT: usize = 2;
 pub fn run(common: &Common) -> Result<Vec<Row>> {
     let (datagrams, pairs) = if common.quick { (DATAGRAMS_QUICK, PAIRS_QUICK) } else { (DATAGRAMS, PAIRS) };
     println!("{CASE}: {datagrams} datagrams for each set of interests; {pairs} pairs, seed {SEED:#x}\n");
-    let many: Vec<String> = (0..).map(|at| format!("house/{at}/state")).filter(|topic| is_far(topic)).take(1_000).collect();
+    let many: Vec<String> =
+        (0..).map(|at| format!("house/{at}/state")).filter(|topic| is_far(topic)).take(1_000).collect();
     let sets: [(&str, Vec<String>); 3] = [
         ("exact", vec!["plant/line/3/speed".into()]),
         ("wildcard", vec!["house/#".into(), "garden/+/state".into()]),
@@ -115,9 +116,12 @@ fn send(datagrams: u64, unwanted: &[String]) -> Result<Seen> {
         listen(WANTS_NOT, unwanted.to_vec());
         let seen = (0..2)
             .try_for_each(|_| is_ready.recv().unwrap_or_else(|_| Err(Error::Failed("a listener ended".into()))))
-            .and_then(|()| scope.spawn(|| publish(&bridge, &url, datagrams, &received)).join().unwrap_or_else(|_| {
-                Err(Error::Failed("the publisher panicked".into()))
-            }));
+            .and_then(|()| {
+                scope
+                    .spawn(|| publish(&bridge, &url, datagrams, &received))
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::Failed("the publisher panicked".into())))
+            });
         done.store(true, Ordering::Relaxed);
         seen
     })

@@ -156,7 +156,8 @@ impl Broker {
                     }
                 };
                 tracing::debug!(shard = id, features = ?io.features(), "ring open");
-                let parts = ShardParts { io, mesh, intern, settings, identity, listeners: bounds, datagrams, broadcasts };
+                let parts =
+                    ShardParts { io, mesh, intern, settings, identity, listeners: bounds, datagrams, broadcasts };
                 let mut shard = Shard::new(parts);
                 shard.start();
                 let _ = report.send(Ok(()));

@@ -40,7 +40,8 @@ impl<I: Io> Shard<I> {
         let Some(refused) = self.admit(mouth) else { return };
         let now = self.now();
         // Nobody else has these: they are drawn from what nobody else knows.
-        let draw = |of: &str| BuildHasherDefault::<DefaultHasher>::default().hash_one((self.identity.secret, of, mouth.0));
+        let draw =
+            |of: &str| BuildHasherDefault::<DefaultHasher>::default().hash_one((self.identity.secret, of, mouth.0));
         let (low, high) = (draw("low").to_le_bytes(), draw("high").to_le_bytes());
         let mut node_id = [0; 16];
         let (front, back) = node_id.split_at_mut(8);

@@ -52,9 +52,9 @@ use crate::slab::{Key, Slab};
 use crate::timers::Timers;
 
 use self::accept::{Accepting, LISTENER_SLOT_FIRST, listener_of};
+pub use self::broadcasts::ToAll;
 use self::close::note_link_over;
 use self::command::Ticket;
-pub use self::broadcasts::ToAll;
 use self::datagrams::{Datagrams, Ear};
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;

@@ -165,7 +165,9 @@ impl Dialler {
                 open(options, clock, Box::new(read), Box::new(write), ends).await
             }
             #[cfg(not(target_os = "linux"))]
-            Endpoint::Broadcast { .. } => Err(ConnectError::Url(crate::endpoint::UrlError::Scheme("udp+broadcast".into()))),
+            Endpoint::Broadcast { .. } => {
+                Err(ConnectError::Url(crate::endpoint::UrlError::Scheme("udp+broadcast".into())))
+            }
             #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;

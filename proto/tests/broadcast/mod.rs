@@ -21,7 +21,15 @@ use laneway_proto::time::Instant;
 pub const BROKER: u32 = 99;
 
 pub fn setup(sender: u32, epoch: u16) -> Setup {
-    Setup { sender, epoch, datagram_bytes: 1_472, bytes_per_s: 0, lanes: LaneTable::STANDARD, repair: None, node_id: [7; 16] }
+    Setup {
+        sender,
+        epoch,
+        datagram_bytes: 1_472,
+        bytes_per_s: 0,
+        lanes: LaneTable::STANDARD,
+        repair: None,
+        node_id: [7; 16],
+    }
 }
 
 /// An end of a link.

@@ -39,7 +39,8 @@ pub(crate) fn run(url: Option<&str>, args: &Tap) -> Result<(), Failure> {
     let mut decoder = Decoder::default();
     let mut left = args.count;
     while left != Some(0) {
-        let (bytes, from) = socket.recv(&mut buffer).map_err(|error| Failure::failed(format!("{endpoint}: {error}")))?;
+        let (bytes, from) =
+            socket.recv(&mut buffer).map_err(|error| Failure::failed(format!("{endpoint}: {error}")))?;
         let lines = decoder.lines(from, buffer.get(..bytes).unwrap_or_default());
         let mut out = io::stdout().lock();
         out.write_all(&lines).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;

@@ -11,11 +11,11 @@ use super::name::{name_of, without_name};
 use super::{Repair, Stats};
 use crate::control::{Body, Control, DeclareTopics, Topic};
 use crate::datagram::header::{DatagramHeader, Form, Stray};
+use crate::datagram::heartbeat::{self, Beat};
 use crate::datagram::interest::Interest;
 use crate::datagram::limits::{DEMOTE_MS, NAK_SPREAD_US_MIN, REPLAY_WINDOW_DATAGRAMS};
 use crate::datagram::loss::RangeLost;
 use crate::datagram::nak::{self, Missing, Nak};
-use crate::datagram::heartbeat::{self, Beat};
 use crate::datagram::received::Received;
 use crate::frame::extensions::Extensions;
 use crate::frame::fragment::Cutter;
@@ -400,10 +400,10 @@ impl Hearer {
             }
             let wait = self.draw();
             let Some(sender) = self.senders.get_mut(&stream.sender) else { return };
-            let missed = sender.holes.entry(key).or_insert_with(|| Missed {
-                holes: Holes::begin(kind == LaneKind::RO, header.seq),
-                topic: 0,
-            });
+            let missed = sender
+                .holes
+                .entry(key)
+                .or_insert_with(|| Missed { holes: Holes::begin(kind == LaneKind::RO, header.seq), topic: 0 });
             missed.topic = header.topic;
             stats.repeated_frames += u64::from(!missed.holes.on_frame(now, header.seq, frame, wait));
             self.settle(now, stream, stats);
@@ -429,15 +429,7 @@ impl Hearer {
     }
 
     /// A frame of a topic that is wanted, and whose turn it is.
-    fn put(
-        &mut self,
-        now: Instant,
-        stream: StreamId,
-        kind: LaneKind,
-        header: &Header,
-        body: &[u8],
-        stats: &mut Stats,
-    ) {
+    fn put(&mut self, now: Instant, stream: StreamId, kind: LaneKind, header: &Header, body: &[u8], stats: &mut Stats) {
         let Some((plain, front, payload)) = without_name(header, body) else { return };
         if plain.flags.has(Flags::FRAG) && plain.kind == Kind::PUB {
             let body = [&front[..], payload].concat();

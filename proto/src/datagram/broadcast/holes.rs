@@ -5,9 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::numbers::{number_at, place_of};
-use crate::datagram::limits::{
-    BROADCAST_WINDOW_FRAMES, NAK_MS_MAX, NAK_RANGES_MAX, NAKS_MAX, REPAIR_LINGER_MS,
-};
+use crate::datagram::limits::{BROADCAST_WINDOW_FRAMES, NAK_MS_MAX, NAK_RANGES_MAX, NAKS_MAX, REPAIR_LINGER_MS};
 use crate::datagram::nak::Missing;
 use crate::frame::lost::LossReason;
 use crate::time::{Duration, Instant};

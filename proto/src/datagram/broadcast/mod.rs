@@ -346,7 +346,7 @@ impl Broadcast {
         if self.pacer.wait_until(now).is_some() {
             return None;
         }
-        let sent = self.speaker.poll_transmit(out);
+        let sent = self.speaker.poll_transmit(now, out);
         if let Some(bytes) = sent {
             self.stats.datagrams_out += 1;
             self.pacer.on_sent(now, bytes);

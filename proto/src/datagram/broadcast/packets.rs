@@ -71,7 +71,8 @@ mod tests {
             packets.push(class, tag, [&vec![class; bytes], &[], &[], &[]]);
         }
         assert_eq!(packets.bytes(), 25);
-        let sent: Vec<_> = core::iter::from_fn(|| packets.pop()).map(|packet| (packet.tag, packet.frames.len())).collect();
+        let sent: Vec<_> =
+            core::iter::from_fn(|| packets.pop()).map(|packet| (packet.tag, packet.frames.len())).collect();
         assert_eq!(sent, [(1, 10), (1, 10), (2, 4), (1, 1)]);
         assert_eq!(packets.bytes(), 0);
     }

@@ -146,7 +146,10 @@ impl Source {
                 self.order.pop_front();
                 continue;
             };
-            let old = stream.frames.front().is_some_and(|kept| now.since(kept.sent) > Duration::from_millis(REPAIR_MS_DEFAULT));
+            let old = stream
+                .frames
+                .front()
+                .is_some_and(|kept| now.since(kept.sent) > Duration::from_millis(REPAIR_MS_DEFAULT));
             if !old && self.bytes <= REPAIR_BYTES_DEFAULT as usize {
                 return;
             }
@@ -242,8 +245,17 @@ impl Source {
         Some(sent > 0 && several * 20 > sent)
     }
 
-    /// The next datagram that is no first sending, with room for `room` bytes of frames.
-    pub(super) fn poll(&mut self, now: Instant, room: usize) -> Option<Again> {
+    /// Frames of a tag have left: how far their streams have come needs not be said for a while.
+    pub(super) fn on_left(&mut self, now: Instant, tag: u32) {
+        let first_beat = Duration::from_millis(HEARTBEAT_MS_FIRST);
+        for (_, stream) in self.streams.range_mut((tag, 0)..=(tag, u8::MAX)) {
+            (stream.beat_at, stream.beat_pause) = (now + first_beat, first_beat);
+        }
+    }
+
+    /// The next datagram that is no first sending, with room for `room` bytes of frames. `all_left`: nothing waits to be sent
+    /// for the first time, so that how far streams have come may be said.
+    pub(super) fn poll(&mut self, now: Instant, room: usize, all_left: bool) -> Option<Again> {
         self.expire(now);
         self.judge(now);
         if let Some(reply) = self.replies.pop_front() {
@@ -255,7 +267,7 @@ impl Source {
             self.pacer.on_sent(now, again.frames.len());
             return Some(again);
         }
-        self.beat(now)
+        if all_left { self.beat(now) } else { None }
     }
 
     /// Frames of one stream, and for the same receivers.
@@ -310,12 +322,12 @@ impl Source {
     }
 
     /// When [`Source::poll`] has something, if nothing happens before.
-    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self, now: Instant, all_left: bool) -> Option<Instant> {
         if !self.replies.is_empty() {
             return Some(now);
         }
         let repair = self.due.first().map(|(due, ..)| self.pacer.wait_until(*due).unwrap_or(*due));
-        let beat = Some(self.beat_due).filter(|at| at.0 != u64::MAX);
+        let beat = Some(self.beat_due).filter(|at| all_left && at.0 != u64::MAX);
         [repair, beat].into_iter().flatten().min()
     }
 }

@@ -177,19 +177,23 @@ impl Speaker {
 
     /// Writes the next datagram that repeats something, or says how far a stream has come; its bytes, and to whom.
     pub(super) fn poll_again(&mut self, now: Instant, out: &mut [u8]) -> Option<(usize, Option<SocketAddr>)> {
-        let Again { to, tag, frames, repairs } = self.source.as_mut()?.poll(now, self.room)?;
+        let all_left = self.packets.bytes() == 0;
+        let Again { to, tag, frames, repairs } = self.source.as_mut()?.poll(now, self.room, all_left)?;
         self.repairs += u64::from(repairs);
         Some((self.seal(tag, &frames, out)?, to))
     }
 
     /// When [`Speaker::poll_again`] has something.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        self.source.as_ref()?.poll_timeout(now)
+        self.source.as_ref()?.poll_timeout(now, self.packets.bytes() == 0)
     }
 
     /// Writes the next datagram to the front of `out`; its bytes.
-    pub(super) fn poll_transmit(&mut self, out: &mut [u8]) -> Option<usize> {
+    pub(super) fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
         let Packet { tag, frames } = self.packets.pop()?;
+        if let Some(source) = &mut self.source {
+            source.on_left(now, tag);
+        }
         self.seal(tag, &frames, out)
     }
 
