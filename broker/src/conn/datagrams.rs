@@ -55,6 +55,12 @@ impl DatagramLink {
         }
     }
 
+    /// Whether it wants to be looked at: its time has come, or a link to all has an answer to what it was just told.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let answers = matches!(self.speech, Speech::Broadcast(_)) && !self.speech.up().is_empty();
+        answers || self.poll_timeout().is_some_and(|at| at <= now)
+    }
+
     /// When it wants to be looked at.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.speech.poll_timeout()

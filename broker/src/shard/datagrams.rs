@@ -337,7 +337,7 @@ impl<I: Io> Shard<I> {
             self.pump_link(key, &mut out);
             self.arm_timer(key);
             let link = self.conns.at(key).and_then(|conn| conn.datagrams.as_ref());
-            if link.is_some_and(|link| link.poll_timeout().is_some_and(|at| at <= self.now())) {
+            if link.is_some_and(|link| link.is_due(self.now())) {
                 self.timers.set(self.now() + DUE_AGAIN, key);
             }
         }
@@ -396,7 +396,7 @@ impl<I: Io> Shard<I> {
     /// Sessions over UDP whose timers are due.
     pub(super) fn tick_link(&mut self, now: Instant, key: Key) {
         let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut()) else { return };
-        if link.poll_timeout().is_some_and(|at| at <= now) {
+        if link.is_due(now) {
             link.speech.on_timeout(now);
             self.list_link(key);
             self.after_link(key);
