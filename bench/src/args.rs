@@ -52,6 +52,10 @@ pub enum Command {
     LaneIsolation(Common),
     /// The broker killed, then connections reset, under load: what was confirmed is there once and in order; has bars
     Kill(Common),
+    /// UDP broadcasts at hosts in network namespaces: what nobody wants ends in the kernel; needs root; has bars
+    UdpFilter(Common),
+    /// A repaired lane of UDP broadcasts to 32 hosts in network namespaces, with loss; needs root; has bars
+    UdpBroadcast(Common),
     /// Become another program that ends with the process that started this one
     #[command(hide = true)]
     Child(ChildOptions),

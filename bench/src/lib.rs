@@ -18,6 +18,7 @@
 //! target had to wait for a processor is repeated.
 #![forbid(unsafe_code)]
 
+pub mod air;
 pub mod args;
 pub mod case;
 pub mod child;
@@ -27,6 +28,7 @@ pub mod count;
 pub mod error;
 pub mod gate;
 pub mod load;
+pub mod netns;
 pub mod reaper;
 pub mod relay;
 pub mod report;

@@ -74,6 +74,16 @@ fn run(command: Command) -> Result<ExitCode> {
             let rows = case::kill::run(&common)?;
             (common, rows)
         }
+        Command::UdpBroadcast(common) => {
+            reaper::install();
+            let rows = case::udp_broadcast::run(&common)?;
+            (common, rows)
+        }
+        Command::UdpFilter(common) => {
+            reaper::install();
+            let rows = case::udp_filter::run(&common)?;
+            (common, rows)
+        }
         Command::SlowConsumer(common) => {
             reaper::install();
             let rows = case::slow_consumer::run(&common)?;

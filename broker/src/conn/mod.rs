@@ -298,6 +298,7 @@ impl Conn {
         match &self.address {
             PeerAddress::Tcp(address) => address.to_string(),
             PeerAddress::Udp(address) => format!("udp {address}"),
+            PeerAddress::All(address) => format!("all at {address}"),
             PeerAddress::Unix { uid, pid } => format!("uid {uid}, process {pid}"),
             PeerAddress::Tty(path) => format!("serial {path}"),
             PeerAddress::Unknown => "unknown".into(),

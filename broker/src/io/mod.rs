@@ -62,6 +62,8 @@ pub enum PeerAddress {
     Tcp(SocketAddr),
     /// A UDP peer.
     Udp(SocketAddr),
+    /// All who listen at a broadcast or multicast address.
+    All(SocketAddr),
     /// A process on this machine, by its user.
     Unix {
         /// Effective user id of the peer when it connected.
@@ -80,7 +82,7 @@ impl PeerAddress {
     pub const fn is_loopback(&self) -> bool {
         match self {
             Self::Tcp(address) | Self::Udp(address) => address.ip().is_loopback(),
-            Self::Unix { .. } | Self::Tty(_) | Self::Unknown => false,
+            Self::All(_) | Self::Unix { .. } | Self::Tty(_) | Self::Unknown => false,
         }
     }
 }

@@ -71,7 +71,11 @@ const fn socket_options(settings: &Settings, address: &PeerAddress) -> SocketOpt
             send_buffer_bytes: settings.unix.send_buffer_bytes,
             receive_buffer_bytes: tcp.receive_buffer_bytes,
         },
-        PeerAddress::Tcp(_) | PeerAddress::Udp(_) | PeerAddress::Tty(_) | PeerAddress::Unknown => SocketOptions {
+        PeerAddress::Tcp(_)
+        | PeerAddress::Udp(_)
+        | PeerAddress::All(_)
+        | PeerAddress::Tty(_)
+        | PeerAddress::Unknown => SocketOptions {
             nodelay: tcp.nodelay,
             paced_again: !tcp.loopback_paced && !address.is_loopback(),
             keepalive_s: tcp.keepalive_s,

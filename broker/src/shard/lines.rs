@@ -86,7 +86,7 @@ pub(super) const fn port_of(key: Key) -> Option<usize> {
 pub(super) fn ports(settings: &Settings, shard: u8, shards: u8) -> Vec<Port> {
     let ttys = settings.listen.iter().filter_map(|url| match &url.place {
         Place::Serial(tty) => Some(tty),
-        Place::Tcp { .. } | Place::Udp { .. } | Place::Unix(_) => None,
+        Place::Tcp { .. } | Place::Udp { .. } | Place::Unix(_) | Place::Broadcast(_) => None,
     });
     let mut all: Vec<Port> = Vec::new();
     for tty in ttys.skip(usize::from(shard)).step_by(usize::from(shards.max(1))) {

@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
+#[cfg(target_os = "linux")]
+use super::broadcasts;
 use super::client::{Client, Link};
 use super::clock::Clock;
 use super::datagrams;
@@ -25,6 +27,8 @@ use super::tasks::{RECEIVE_BUFFER_BYTES, Streams};
 use crate::core::{Core, CoreOptions, Event, Identity, Incoming, Outgoing, Terms, Transmit};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, Lost};
+#[cfg(target_os = "linux")]
+use crate::group::Group;
 use crate::link::Reconnector;
 use crate::options::ConnectOptions;
 use crate::peer::{Peer, Transport};
@@ -139,6 +143,16 @@ impl Dialler {
         let options = self.session_options(session);
         match &self.endpoint {
             Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
+            #[cfg(target_os = "linux")]
+            Endpoint::Broadcast { group, port, iface, repair_percent, bytes_per_s } => {
+                let address = Group { address: *group, port: *port, iface: iface.as_deref() };
+                let manner = broadcasts::Manner { repair_percent: *repair_percent, bytes_per_s: *bytes_per_s };
+                self.open_broadcast(options, clock, address, manner).await
+            }
+            #[cfg(not(target_os = "linux"))]
+            Endpoint::Broadcast { .. } => {
+                Err(ConnectError::Url(crate::endpoint::UrlError::Scheme("udp+broadcast".into())))
+            }
             Endpoint::Tcp { .. } | Endpoint::Unix(_) => open(options, clock, self.reach().await?).await,
         }
     }
@@ -192,6 +206,7 @@ impl Dialler {
                 Ok(Reached { read: Box::new(read), write: Box::new(write), ends, preface: None })
             }
             Endpoint::Udp { .. } => Err(failed(io::ErrorKind::Unsupported.into())),
+            Endpoint::Broadcast { .. } => Err(failed(io::ErrorKind::Unsupported.into())),
             #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;
@@ -203,6 +218,23 @@ impl Dialler {
             #[cfg(not(unix))]
             Endpoint::Unix(_) => Err(ConnectError::Url(crate::endpoint::UrlError::NoUnix)),
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn open_broadcast(
+        &self,
+        options: CoreOptions,
+        clock: Clock,
+        address: Group<'_>,
+        manner: broadcasts::Manner,
+    ) -> Result<Dialled, ConnectError> {
+        let failed = |source| ConnectError::from_io(self.endpoint.clone(), source);
+        let remote = format!("{}:{}", address.address, address.port);
+        let link = broadcasts::open(address).map_err(failed)?;
+        let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
+        let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity, manner));
+        let options = CoreOptions { resume: false, session: None, ..options };
+        open(options, clock, Reached { read: Box::new(read), write: Box::new(write), ends, preface: None }).await
     }
 
     async fn open_udp(

@@ -126,6 +126,7 @@ impl System {
                 identity: Identity { node_id: [1; 16], epoch: seed, secret: seed },
                 listeners: if id == 0 { vec![0, 0] } else { Vec::new() },
                 datagrams: if id == 0 { vec![DATAGRAMS] } else { Vec::new() },
+                broadcasts: Vec::new(),
             });
             shard.start();
             world.borrow_mut().wake_soon(Actor::Shard(id));

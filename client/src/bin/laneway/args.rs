@@ -80,7 +80,8 @@ pub(crate) struct Args {
 /// How to reach the broker.
 #[derive(Group, Debug)]
 pub(crate) struct Link {
-    /// The broker: tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH [default: the local Unix socket, then tcp://127.0.0.1:5263]
+    /// The broker: tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH; or all without one: udp+broadcast://ADDRESS:PORT
+    /// [default: the local Unix socket, then tcp://127.0.0.1:5263]
     #[arg(long, global = true, value_name = "URL", env = "LANEWAY_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// Keep trying for this long if no broker answers
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     Stats(Stats),
     /// Look at the serial ports of this machine
     Serial(Serial),
+    /// Print what is on the wire of a broadcast or multicast address, a line for each frame
+    #[cfg(target_os = "linux")]
+    Tap(Tap),
 }
 
 #[derive(Group, Debug)]
@@ -306,6 +310,17 @@ pub(crate) struct SerialDoctor {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Group, Debug)]
+pub(crate) struct Tap {
+    /// Where to listen: udp+broadcast://ADDRESS:PORT or udp+multicast://GROUP:PORT, each with ?iface=NAME [default: --url]
+    #[arg(value_name = "AT")]
+    pub(crate) at: Option<String>,
+    /// End after N datagrams
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -10,6 +10,8 @@ mod publish;
 mod serial;
 mod stats;
 mod subscribe;
+#[cfg(target_os = "linux")]
+mod tap;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
         Command::Ping(ping) => ping::run(&args.link, ping),
         Command::Stats(stats) => stats::run(&args.link, stats),
         Command::Serial(serial) => serial::run(serial),
+        #[cfg(target_os = "linux")]
+        Command::Tap(tap) => tap::run(args.link.url.as_deref(), tap),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }
