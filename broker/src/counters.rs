@@ -195,7 +195,7 @@ impl Counters {
     }
 
     /// Everything that is one number for the whole shard, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 46] {
+    pub const fn named(&self) -> [(&'static str, u64); 47] {
         named!(self; besides closed messages_in messages_out dropped;
             accepted refused_at_once accept_paused options_refused welcomed rejected
             sessions_parked sessions_resumed sessions_expired sessions_evicted resumes_refused frames_resent
