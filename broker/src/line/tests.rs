@@ -225,6 +225,7 @@ impl Bench {
                 Happened::Ended(_) => self.outbox.clear(&mut self.pool),
                 Happened::Said => self.line.take_up(&mut self.said),
                 Happened::Counted(count) => self.counts.push(count),
+                Happened::TurnOver => {}
             }
         }
     }
