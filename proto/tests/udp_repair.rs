@@ -321,5 +321,5 @@ fn every_way_to_lose_a_few_datagrams_ends_with_data_or_lost_at_both_receivers() 
         decisions.push(true);
     }
     println!("{runs} runs");
-    assert!(runs > 500, "{runs} runs");
+    assert!(runs > 400, "{runs} runs");
 }

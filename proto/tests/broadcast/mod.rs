@@ -1,6 +1,6 @@
 //! An end of a broadcast link with an owner that speaks in a stream of frames.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, missing_docs, reason = "a test's own tools, of which each test binary uses its part")]
 
 pub mod world;
 
