@@ -11,7 +11,7 @@ use laneway_broker::io::{
 };
 use laneway_broker::pool::{BufId, Piece, Pool, PoolShape};
 use laneway_broker::slab::Key;
-use laneway_broker::tty::TtyOptions;
+use laneway_broker::tty::{TtyErrors, TtyOptions};
 use laneway_proto::time::{Duration, Instant};
 
 /// How long a turn takes.
@@ -159,6 +159,10 @@ impl Io for Door {
 
     fn tty_unsent(&self, _socket: Socket) -> u32 {
         0
+    }
+
+    fn tty_errors(&self, _socket: Socket) -> TtyErrors {
+        TtyErrors::default()
     }
 
     fn receive(&mut self, key: Key, socket: Socket, how: Receive) {

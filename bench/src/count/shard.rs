@@ -51,6 +51,7 @@ impl Broker {
             identity: Identity { node_id: [1; NODE_ID_BYTES], epoch: 1, secret: 1 },
             listeners: vec![0],
             datagrams: Vec::new(),
+            broadcasts: Vec::new(),
         });
         shard.start();
         let mut broker = Self { shard, wires, block, next_number: 1, subscribers };
