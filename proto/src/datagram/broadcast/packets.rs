@@ -68,7 +68,7 @@ mod tests {
     fn frames_of_a_tag_share_datagrams_and_the_first_class_goes_first() {
         let mut packets = Packets::new(10);
         for (class, tag, bytes) in [(3, 1, 4), (3, 2, 4), (3, 1, 6), (3, 1, 1), (1, 1, 10)] {
-            packets.push(class, tag, [&vec![class; bytes], &[], &[], &[]]);
+            packets.push(class, tag, [&[class; 10][..bytes], &[], &[], &[]]);
         }
         assert_eq!(packets.bytes(), 25);
         let sent: Vec<_> =

@@ -49,8 +49,9 @@ struct Kept {
     bytes: Vec<u8>,
     sent: Instant,
     asked: Asked,
-    /// Requests before are ignored.
+    /// Requests before are ignored, but those of others when the last repair was to one.
     again_from: Instant,
+    repaired_to: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -134,7 +135,7 @@ impl Source {
         });
         (stream.spoke, stream.beat_at, stream.beat_pause) = (now, now + first_beat, first_beat);
         self.beat_due = self.beat_due.min(stream.beat_at);
-        stream.frames.push_back(Kept { bytes, sent: now, asked: Asked::No, again_from: now });
+        stream.frames.push_back(Kept { bytes, sent: now, asked: Asked::No, again_from: now, repaired_to: None });
         self.order.push_back(key);
         self.expire(now);
     }
@@ -184,11 +185,18 @@ impl Source {
             }
             for place in place.max(stream.first)..end.min(place + ASKED_MAX) {
                 let Some(kept) = stream.frames.get_mut((place - stream.first) as usize) else { break };
-                if now < kept.again_from {
+                let is_lingering = now < kept.again_from;
+                if is_lingering && kept.repaired_to.is_none_or(|to| to == from) {
                     continue;
                 }
                 asked += 1;
                 match kept.asked {
+                    // The last one that asked was answered alone.
+                    Asked::No if is_lingering => {
+                        self.due.insert((now, key, place));
+                        kept.asked = Asked::BySeveral(now);
+                        several += 1;
+                    }
                     Asked::No => {
                         let due = now + Duration::from_micros(OTHERS_US);
                         kept.asked = Asked::By(from, due);
@@ -292,7 +300,8 @@ impl Source {
                 break;
             }
             self.due.remove(&(due, key, place));
-            (kept.asked, kept.again_from) = (Asked::No, now + Duration::from_millis(REPAIR_LINGER_MS));
+            (kept.asked, kept.repaired_to) = (Asked::No, to);
+            kept.again_from = now + Duration::from_millis(REPAIR_LINGER_MS);
             let start = frames.len();
             frames.extend_from_slice(&kept.bytes);
             if let Some(flags) = frames.get_mut(start + FLAGS_AT) {
