@@ -130,7 +130,7 @@ impl Hearer {
             lanes,
             numbered,
             repair,
-            random: u64::from(own) | 1,
+            random: u64::from(own),
             due: None,
             filters: Vec::new(),
             senders: BTreeMap::new(),
@@ -310,11 +310,12 @@ impl Hearer {
     /// which requests are spread, so that one is early and the others hear the answer.
     fn draw(&mut self) -> Duration {
         let receivers = self.repair.map_or(1, |repair| repair.receivers).max(1);
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
+        // SplitMix64: neighbours in sender ids have nothing in common from the first number on.
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.random ^ self.random >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         // Of a number u between 0 and 1, in 256ths: how often it has to be doubled to be 1.
-        let u = (self.random >> 32) as u32 | 1;
+        let u = ((mixed ^ mixed >> 31) >> 32) as u32 | 1;
         let halvings = u64::from(u.leading_zeros()) * 256 + 255 - u64::from((u << u.leading_zeros() << 1) >> 24);
         let most = (u64::from(u32::BITS - receivers.leading_zeros()) + 2) * 256;
         Duration(SPREAD.0 - SPREAD.0 * halvings.min(most) / most)

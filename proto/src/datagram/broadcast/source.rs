@@ -357,3 +357,52 @@ fn gone_for_good(to: SocketAddr, (tag, lane): Key, first: u64, count: u64) -> Ag
     };
     Again { to: Some(to), tag, frames: lost.encode().to_vec(), repairs: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datagram::nak::{self, Missing, NAK_FRAME_BYTES_MAX, StreamKey};
+    use crate::header::Header;
+    use crate::limits::HEADER_BYTES;
+
+    const KEY: Key = (7, 2);
+
+    fn at(us: u64) -> Instant {
+        Instant(1 + us * 1_000)
+    }
+
+    fn ask(source: &mut Source, us: u64, node: u8) {
+        let mut frame = [0; NAK_FRAME_BYTES_MAX];
+        let stream = StreamKey { sender: 1, tag: KEY.0, lane: KEY.1 };
+        let end = nak::encode(stream, [Missing { first: 1, count: 1 }].into_iter(), &mut frame);
+        let header = Header::decode(frame.first_chunk().expect("a header")).expect("sound");
+        let nak = nak::decode(&header, &frame[HEADER_BYTES..end]).expect("sound");
+        source.on_nak(at(us), address(node), nak);
+    }
+
+    fn address(node: u8) -> SocketAddr {
+        ([198, 18, 0, node], 4_000).into()
+    }
+
+    /// To whom a repair goes at a time, if one does.
+    fn repair(source: &mut Source, us: u64) -> Option<Option<SocketAddr>> {
+        source.poll(at(us), 1_000, false).map(|again| again.to)
+    }
+
+    #[test]
+    fn one_that_asks_alone_is_answered_alone_and_whoever_asks_next_is_answered_with_all() {
+        let mut source = Source::new(0, 1_200);
+        source.on_sent(at(0), KEY, [0; HEADER_BYTES].to_vec());
+        ask(&mut source, 1_000, 1);
+        assert_eq!(repair(&mut source, 1_499), None, "others may ask");
+        assert_eq!(repair(&mut source, 1_500), Some(Some(address(1))));
+        ask(&mut source, 2_000, 1);
+        assert_eq!(repair(&mut source, 3_000), None, "it is on its way");
+        ask(&mut source, 3_000, 2);
+        assert_eq!(repair(&mut source, 3_000), Some(None));
+        ask(&mut source, 4_000, 3);
+        assert_eq!(repair(&mut source, 12_999), None, "it is on its way to all");
+        ask(&mut source, 13_000, 3);
+        assert_eq!(repair(&mut source, 13_500), Some(Some(address(3))));
+    }
+}
