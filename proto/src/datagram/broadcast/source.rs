@@ -22,6 +22,8 @@ use crate::time::{Duration, Instant};
 const OTHERS_US: u64 = 500;
 /// Frames below which nobody is judged.
 const JUDGED_FRAMES_MIN: u64 = 100;
+/// Milliseconds after which one that is ignored and asks is told so again.
+const TOLD_MS: u32 = 100;
 /// Receivers that are told apart.
 const ASKERS_MAX: usize = 1_024;
 /// Silence after which nobody is told any more how far a stream has come.
@@ -65,10 +67,13 @@ struct Stream {
 }
 
 /// How much one receiver asked for in the time in which that is counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Asker {
     frames: u64,
     ignored_until: Instant,
+    /// Percent of the frames that it asked for, when it was last told so.
+    percent: u16,
+    told: Instant,
 }
 
 /// A datagram that is no first sending.
@@ -215,12 +220,19 @@ impl Source {
         }
         self.second.2 += several;
         if self.askers.len() < ASKERS_MAX || self.askers.contains_key(&from) {
-            self.askers.entry(from).or_default().frames += asked;
+            let unknown = Asker { frames: 0, ignored_until: Instant(0), percent: 0, told: Instant(0) };
+            self.askers.entry(from).or_insert(unknown).frames += asked;
         }
     }
 
-    fn is_ignored(&self, now: Instant, from: SocketAddr) -> bool {
-        self.askers.get(&from).is_some_and(|asker| now < asker.ignored_until)
+    /// Whether one that asks is not listened to; what it was told may have been lost, so that it is told again.
+    fn is_ignored(&mut self, now: Instant, from: SocketAddr) -> bool {
+        let Some(asker) = self.askers.get_mut(&from).filter(|asker| now < asker.ignored_until) else { return false };
+        if now.since(asker.told) >= Duration::from_millis(TOLD_MS) && self.replies.len() < REPLIES_MAX {
+            asker.told = now;
+            self.replies.push_back(too_much(from, asker.percent));
+        }
+        true
     }
 
     /// Judges who asks for too much, once in a while.
@@ -233,9 +245,8 @@ impl Source {
         for (&to, asker) in &mut self.askers {
             let percent = if sent < JUDGED_FRAMES_MIN { 0 } else { asker.frames * 100 / sent };
             if percent > u64::from(DEMOTE_PERCENT) && now >= asker.ignored_until && self.replies.len() < REPLIES_MAX {
-                asker.ignored_until = now + span;
-                let frames = Demote { percent: percent.min(100) as u16 }.encode().to_vec();
-                self.replies.push_back(Again { to: Some(to), tag: 0, frames, repairs: false });
+                (asker.ignored_until, asker.percent, asker.told) = (now + span, percent.min(100) as u16, now);
+                self.replies.push_back(too_much(to, asker.percent));
             }
             asker.frames = 0;
         }
@@ -339,6 +350,11 @@ impl Source {
         let beat = Some(self.beat_due).filter(|at| all_left && at.0 != u64::MAX);
         [repair, beat].into_iter().flatten().min()
     }
+}
+
+/// One receiver asked for so much.
+fn too_much(to: SocketAddr, percent: u16) -> Again {
+    Again { to: Some(to), tag: 0, frames: Demote { percent }.encode().to_vec(), repairs: false }
 }
 
 /// What is kept no more.
