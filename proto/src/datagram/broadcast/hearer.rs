@@ -573,7 +573,7 @@ impl Sender {
             self.keys.pop_first();
         }
         let stale = Duration::from_millis(SEQUENCE_STALE_MS);
-        self.keys.entry(key).or_insert_with(NewestOnly::new).accepts(now, number, stale)
+        self.keys.entry(key).or_default().accepts(now, number, stale)
     }
 }
 
