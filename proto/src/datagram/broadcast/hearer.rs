@@ -8,11 +8,12 @@ use core::net::SocketAddr;
 use super::assembly::{Assemblies, Whole};
 use super::holes::{BEGINNING_FRAMES, Fate, Holes};
 use super::name::{name_of, without_name};
+use super::unnamed::Unnamed;
 use super::{Repair, Stats};
 use crate::control::{Body, Control, DeclareTopics, Topic};
 use crate::datagram::header::{DatagramHeader, Form, Stray};
 use crate::datagram::heartbeat::{self, Beat};
-use crate::datagram::interest::Interest;
+use crate::datagram::interest::{Interest, topic_tag};
 use crate::datagram::limits::{DEMOTE_MS, NAK_SPREAD_US_MIN, REPLAY_WINDOW_DATAGRAMS};
 use crate::datagram::loss::RangeLost;
 use crate::datagram::nak::{self, Missing, Nak};
@@ -52,6 +53,7 @@ pub(super) struct StreamId {
 #[derive(Clone, Debug)]
 struct Named {
     name: String,
+    tag: u32,
     /// Whether a subscription matches it.
     wanted: bool,
 }
@@ -60,8 +62,18 @@ struct Named {
 #[derive(Debug)]
 struct Missed {
     holes: Holes,
+    /// What is settled and waits for the name of its topic.
+    unnamed: Unnamed,
+    ordered: bool,
     /// The last topic that was heard in it.
     topic: u32,
+}
+
+impl Missed {
+    fn begin(kind: LaneKind, number: u32) -> Self {
+        let ordered = kind == LaneKind::RO;
+        Self { holes: Holes::begin(ordered, number), unnamed: Unnamed::default(), ordered, topic: 0 }
+    }
 }
 
 /// A request to a source.
@@ -118,7 +130,7 @@ impl Hearer {
             lanes,
             numbered,
             repair,
-            random: u64::from(own) | 1,
+            random: u64::from(own),
             due: None,
             filters: Vec::new(),
             senders: BTreeMap::new(),
@@ -232,9 +244,8 @@ impl Hearer {
         // Of what is not heard otherwise only the beginning is missed.
         let is_beginning = beat.trail == 1 && u64::from(beat.lead) <= BEGINNING_FRAMES;
         let may_begin = is_beginning && kind.is_reliable() && !sender.is_full_of_holes(stream.tag, stream.lane);
-        if !sender.holes.contains_key(&key) && may_begin {
-            let holes = Holes::begin(kind == LaneKind::RO, 1);
-            sender.holes.insert(key, Missed { holes, topic: 0 });
+        if may_begin && !sender.holes.contains_key(&key) && !sender.is_unwanted(stream.tag) {
+            sender.holes.insert(key, Missed::begin(kind, 1));
         }
         let Some(missed) = sender.holes.get_mut(&key) else { return };
         missed.holes.on_beat(now, beat.trail, beat.lead, wait);
@@ -251,7 +262,12 @@ impl Hearer {
         }
         let due = missed.holes.poll_timeout();
         self.due = [self.due, due].into_iter().flatten().min();
-        let (fates, topic) = (missed.holes.take_fates(), missed.topic);
+        missed.unnamed.push(missed.holes.take_fates());
+        let (topics, topic) = (&sender.topics, missed.topic);
+        let fates = missed.unnamed.take(missed.ordered, |fate| match fate {
+            Fate::Frame(frame) => split(frame).is_none_or(|(header, ..)| topics.contains_key(&header.topic)),
+            Fate::Lost(..) => topics.contains_key(&topic),
+        });
         for fate in fates {
             match fate {
                 Fate::Frame(frame) => {
@@ -267,10 +283,20 @@ impl Hearer {
         }
     }
 
+    /// A topic has a name now: streams of its tag go on, or are of no interest.
+    fn settle_unnamed(&mut self, now: Instant, stream: StreamId, stats: &mut Stats) {
+        let Some(sender) = self.senders.get(&stream.sender) else { return };
+        let of_tag = sender.holes.range((stream.tag, 0)..=(stream.tag, u8::MAX));
+        let waiting: Vec<u8> = of_tag.filter(|(_, missed)| !missed.unnamed.is_empty()).map(|(key, _)| key.1).collect();
+        for lane in waiting {
+            self.settle(now, StreamId { lane, ..stream }, stats);
+        }
+    }
+
     /// The owner learns that frames of a stream will not come, if it would have got them.
     fn tell_lost(&mut self, stream: StreamId, topic: u32, count: u64, reason: LossReason) {
         let Some(sender) = self.senders.get(&stream.sender) else { return };
-        let Some(Named { name, wanted: true }) = sender.topics.get(&topic).cloned() else { return };
+        let Some(Named { name, wanted: true, .. }) = sender.topics.get(&topic).cloned() else { return };
         let Some(topic) = self.number_of(&name) else { return };
         // To a broker nobody says what it did not get.
         if self.numbered {
@@ -284,11 +310,12 @@ impl Hearer {
     /// which requests are spread, so that one is early and the others hear the answer.
     fn draw(&mut self) -> Duration {
         let receivers = self.repair.map_or(1, |repair| repair.receivers).max(1);
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
+        // SplitMix64: neighbours in sender ids have nothing in common from the first number on.
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.random ^ self.random >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         // Of a number u between 0 and 1, in 256ths: how often it has to be doubled to be 1.
-        let u = (self.random >> 32) as u32 | 1;
+        let u = ((mixed ^ mixed >> 31) >> 32) as u32 | 1;
         let halvings = u64::from(u.leading_zeros()) * 256 + 255 - u64::from((u << u.leading_zeros() << 1) >> 24);
         let most = (u64::from(u32::BITS - receivers.leading_zeros()) + 2) * 256;
         Duration(SPREAD.0 - SPREAD.0 * halvings.min(most) / most)
@@ -377,9 +404,12 @@ impl Hearer {
             return;
         };
         let body = frame.get(HEADER_BYTES..).unwrap_or_default();
-        if let Some(name) = name_of(header.flags, body).filter(|name| check_name(name).is_ok()) {
-            sender.learn(header.topic, name, &self.filters);
+        if let Some(name) = name_of(header.flags, body).filter(|name| check_name(name).is_ok())
+            && sender.learn(header.topic, name, &self.filters)
+        {
+            self.settle_unnamed(now, stream, stats);
         }
+        let Some(sender) = self.senders.get_mut(&stream.sender) else { return };
         let is_repaired = self.repair.is_some() && kind.is_reliable() && header.seq != 0;
         if is_repaired && !sender.is_full_of_holes(stream.tag, stream.lane) {
             let key = (stream.tag, stream.lane);
@@ -393,18 +423,19 @@ impl Hearer {
                     stats.unwanted += 1;
                     return;
                 }
-                if of.is_none() {
+                // Who hears a stream begin asks for its first frames, and they name it.
+                if of.is_none() && u64::from(header.seq) > BEGINNING_FRAMES {
                     stats.unnamed += 1;
                     return;
                 }
             }
+            let names_losses = is_wanted(header.topic) || !of.is_some_and(is_wanted);
             let wait = self.draw();
             let Some(sender) = self.senders.get_mut(&stream.sender) else { return };
-            let missed = sender
-                .holes
-                .entry(key)
-                .or_insert_with(|| Missed { holes: Holes::begin(kind == LaneKind::RO, header.seq), topic: 0 });
-            missed.topic = header.topic;
+            let missed = sender.holes.entry(key).or_insert_with(|| Missed::begin(kind, header.seq));
+            if names_losses {
+                missed.topic = header.topic;
+            }
             stats.repeated_frames += u64::from(!missed.holes.on_frame(now, header.seq, frame, wait));
             self.settle(now, stream, stats);
             return;
@@ -500,11 +531,21 @@ impl Sender {
         self.holes.len() >= TOPICS_MAX && !self.holes.contains_key(&(tag, lane))
     }
 
-    fn learn(&mut self, id: u32, name: &str, filters: &[String]) {
+    /// A topic has this name; whether that is new.
+    fn learn(&mut self, id: u32, name: &str, filters: &[String]) -> bool {
         let known = self.topics.get(&id).is_some_and(|topic| topic.name == name);
-        if !known && (self.topics.len() < TOPICS_MAX || self.topics.contains_key(&id)) {
-            self.topics.insert(id, Named { name: name.into(), wanted: is_wanted(filters, name) });
+        let is_new = !known && (self.topics.len() < TOPICS_MAX || self.topics.contains_key(&id));
+        if is_new {
+            let topic = Named { name: name.into(), tag: topic_tag(name), wanted: is_wanted(filters, name) };
+            self.topics.insert(id, topic);
         }
+        is_new
+    }
+
+    /// Whether topics of this tag are known, and none of them is wanted.
+    fn is_unwanted(&self, tag: u32) -> bool {
+        let mut of_tag = self.topics.values().filter(|topic| topic.tag == tag).peekable();
+        of_tag.peek().is_some() && of_tag.all(|topic| !topic.wanted)
     }
 
     /// On lanes that keep an order, whether a frame is newer than all before in its stream; counts those that did not come.
@@ -532,7 +573,7 @@ impl Sender {
             self.keys.pop_first();
         }
         let stale = Duration::from_millis(SEQUENCE_STALE_MS);
-        self.keys.entry(key).or_insert_with(NewestOnly::new).accepts(now, number, stale)
+        self.keys.entry(key).or_default().accepts(now, number, stale)
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `assembly` | messages in fragments on their way back together |
 //! | `source` | what is kept for repairs, and who asked for what |
 //! | `holes` | what is missing of a repaired stream, and what becomes of it |
+//! | `unnamed` | what waits for the name of its topic |
 //! | `numbers` | numbers of a stream as places on a line |
 //! | `name` | the topic's name inside a frame |
 
@@ -25,6 +26,7 @@ mod owner;
 mod packets;
 mod source;
 mod speaker;
+mod unnamed;
 
 use alloc::string::String;
 use alloc::vec::Vec;

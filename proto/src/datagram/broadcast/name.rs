@@ -59,7 +59,7 @@ pub(super) fn with_name(header: &Header, frame: &[u8], name: &str) -> Option<(He
 }
 
 /// The name that a frame carries, if it does.
-pub(super) fn name_of<'a>(flags: Flags, body: &'a [u8]) -> Option<&'a str> {
+pub(super) fn name_of(flags: Flags, body: &[u8]) -> Option<&str> {
     let xhdr = parts(flags, body)?.xhdr?;
     let (_, name) = xhdr.iter().flatten().find(|(kind, _)| *kind == XHDR_TOPIC)?;
     core::str::from_utf8(name).ok()

@@ -22,6 +22,8 @@ use crate::time::{Duration, Instant};
 const OTHERS_US: u64 = 500;
 /// Frames below which nobody is judged.
 const JUDGED_FRAMES_MIN: u64 = 100;
+/// Milliseconds after which one that is ignored and asks is told so again.
+const TOLD_MS: u32 = 100;
 /// Receivers that are told apart.
 const ASKERS_MAX: usize = 1_024;
 /// Silence after which nobody is told any more how far a stream has come.
@@ -49,8 +51,9 @@ struct Kept {
     bytes: Vec<u8>,
     sent: Instant,
     asked: Asked,
-    /// Requests before are ignored.
+    /// Requests before are ignored, but those of others when the last repair was to one.
     again_from: Instant,
+    repaired_to: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -64,10 +67,13 @@ struct Stream {
 }
 
 /// How much one receiver asked for in the time in which that is counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Asker {
     frames: u64,
     ignored_until: Instant,
+    /// Percent of the frames that it asked for, when it was last told so.
+    percent: u16,
+    told: Instant,
 }
 
 /// A datagram that is no first sending.
@@ -134,7 +140,7 @@ impl Source {
         });
         (stream.spoke, stream.beat_at, stream.beat_pause) = (now, now + first_beat, first_beat);
         self.beat_due = self.beat_due.min(stream.beat_at);
-        stream.frames.push_back(Kept { bytes, sent: now, asked: Asked::No, again_from: now });
+        stream.frames.push_back(Kept { bytes, sent: now, asked: Asked::No, again_from: now, repaired_to: None });
         self.order.push_back(key);
         self.expire(now);
     }
@@ -184,11 +190,18 @@ impl Source {
             }
             for place in place.max(stream.first)..end.min(place + ASKED_MAX) {
                 let Some(kept) = stream.frames.get_mut((place - stream.first) as usize) else { break };
-                if now < kept.again_from {
+                let is_lingering = now < kept.again_from;
+                if is_lingering && kept.repaired_to.is_none_or(|to| to == from) {
                     continue;
                 }
                 asked += 1;
                 match kept.asked {
+                    // The last one that asked was answered alone.
+                    Asked::No if is_lingering => {
+                        self.due.insert((now, key, place));
+                        kept.asked = Asked::BySeveral(now);
+                        several += 1;
+                    }
                     Asked::No => {
                         let due = now + Duration::from_micros(OTHERS_US);
                         kept.asked = Asked::By(from, due);
@@ -207,12 +220,19 @@ impl Source {
         }
         self.second.2 += several;
         if self.askers.len() < ASKERS_MAX || self.askers.contains_key(&from) {
-            self.askers.entry(from).or_default().frames += asked;
+            let unknown = Asker { frames: 0, ignored_until: Instant(0), percent: 0, told: Instant(0) };
+            self.askers.entry(from).or_insert(unknown).frames += asked;
         }
     }
 
-    fn is_ignored(&self, now: Instant, from: SocketAddr) -> bool {
-        self.askers.get(&from).is_some_and(|asker| now < asker.ignored_until)
+    /// Whether one that asks is not listened to; what it was told may have been lost, so that it is told again.
+    fn is_ignored(&mut self, now: Instant, from: SocketAddr) -> bool {
+        let Some(asker) = self.askers.get_mut(&from).filter(|asker| now < asker.ignored_until) else { return false };
+        if now.since(asker.told) >= Duration::from_millis(TOLD_MS) && self.replies.len() < REPLIES_MAX {
+            asker.told = now;
+            self.replies.push_back(too_much(from, asker.percent));
+        }
+        true
     }
 
     /// Judges who asks for too much, once in a while.
@@ -225,9 +245,8 @@ impl Source {
         for (&to, asker) in &mut self.askers {
             let percent = if sent < JUDGED_FRAMES_MIN { 0 } else { asker.frames * 100 / sent };
             if percent > u64::from(DEMOTE_PERCENT) && now >= asker.ignored_until && self.replies.len() < REPLIES_MAX {
-                asker.ignored_until = now + span;
-                let frames = Demote { percent: percent.min(100) as u16 }.encode().to_vec();
-                self.replies.push_back(Again { to: Some(to), tag: 0, frames, repairs: false });
+                (asker.ignored_until, asker.percent, asker.told) = (now + span, percent.min(100) as u16, now);
+                self.replies.push_back(too_much(to, asker.percent));
             }
             asker.frames = 0;
         }
@@ -292,7 +311,8 @@ impl Source {
                 break;
             }
             self.due.remove(&(due, key, place));
-            (kept.asked, kept.again_from) = (Asked::No, now + Duration::from_millis(REPAIR_LINGER_MS));
+            (kept.asked, kept.repaired_to) = (Asked::No, to);
+            kept.again_from = now + Duration::from_millis(REPAIR_LINGER_MS);
             let start = frames.len();
             frames.extend_from_slice(&kept.bytes);
             if let Some(flags) = frames.get_mut(start + FLAGS_AT) {
@@ -332,6 +352,11 @@ impl Source {
     }
 }
 
+/// One receiver asked for so much.
+fn too_much(to: SocketAddr, percent: u16) -> Again {
+    Again { to: Some(to), tag: 0, frames: Demote { percent }.encode().to_vec(), repairs: false }
+}
+
 /// What is kept no more.
 fn gone_for_good(to: SocketAddr, (tag, lane): Key, first: u64, count: u64) -> Again {
     let count = count.min(u64::from(u32::MAX / 4)) as u32;
@@ -347,4 +372,53 @@ fn gone_for_good(to: SocketAddr, (tag, lane): Key, first: u64, count: u64) -> Ag
         last_bytes: 0,
     };
     Again { to: Some(to), tag, frames: lost.encode().to_vec(), repairs: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datagram::nak::{self, Missing, NAK_FRAME_BYTES_MAX, StreamKey};
+    use crate::header::Header;
+    use crate::limits::HEADER_BYTES;
+
+    const KEY: Key = (7, 2);
+
+    fn at(us: u64) -> Instant {
+        Instant(1 + us * 1_000)
+    }
+
+    fn ask(source: &mut Source, us: u64, node: u8) {
+        let mut frame = [0; NAK_FRAME_BYTES_MAX];
+        let stream = StreamKey { sender: 1, tag: KEY.0, lane: KEY.1 };
+        let end = nak::encode(stream, [Missing { first: 1, count: 1 }].into_iter(), &mut frame);
+        let header = Header::decode(frame.first_chunk().expect("a header")).expect("sound");
+        let nak = nak::decode(&header, &frame[HEADER_BYTES..end]).expect("sound");
+        source.on_nak(at(us), address(node), nak);
+    }
+
+    fn address(node: u8) -> SocketAddr {
+        ([198, 18, 0, node], 4_000).into()
+    }
+
+    /// To whom a repair goes at a time, if one does.
+    fn repair(source: &mut Source, us: u64) -> Option<Option<SocketAddr>> {
+        source.poll(at(us), 1_000, false).map(|again| again.to)
+    }
+
+    #[test]
+    fn one_that_asks_alone_is_answered_alone_and_whoever_asks_next_is_answered_with_all() {
+        let mut source = Source::new(0, 1_200);
+        source.on_sent(at(0), KEY, [0; HEADER_BYTES].to_vec());
+        ask(&mut source, 1_000, 1);
+        assert_eq!(repair(&mut source, 1_499), None, "others may ask");
+        assert_eq!(repair(&mut source, 1_500), Some(Some(address(1))));
+        ask(&mut source, 2_000, 1);
+        assert_eq!(repair(&mut source, 3_000), None, "it is on its way");
+        ask(&mut source, 3_000, 2);
+        assert_eq!(repair(&mut source, 3_000), Some(None));
+        ask(&mut source, 4_000, 3);
+        assert_eq!(repair(&mut source, 12_999), None, "it is on its way to all");
+        ask(&mut source, 13_000, 3);
+        assert_eq!(repair(&mut source, 13_500), Some(Some(address(3))));
+    }
 }
