@@ -108,9 +108,9 @@ fn any_bytes_pass_through_raw_slip_and_cobs_unchanged_in_both_directions() {
     let broker = launch.start();
     let client = client(&broker);
     for (port, name) in ["raw", "slip", "cobs"].into_iter().enumerate() {
-        let mut said = client.subscribe(&*format!("port/{name}/rx")).expect("subscribed");
+        let mut said = client.subscribe(&format!("port/{name}/rx")).expect("subscribed");
         wait_for_session(&client, port as u32);
-        client.publish(&*format!("port/{name}/tx"), &all[..]).expect("published");
+        client.publish(&format!("port/{name}/tx"), &all[..]).expect("published");
         // What the broker has written is what the device says.
         let wire = &mut wires[port];
         let bytes = if name == "raw" { all.len() } else { all.len() + 2 };
@@ -265,8 +265,8 @@ fn ports_with_one_topic_are_one_group_and_what_one_says_is_said_to_other_groups_
     // Answers reach both links of the drone; nothing that it has said itself has come back before them.
     let answer = concat(&frames[..3]);
     wires[2].say(&answer);
-    for drone in 0..2 {
-        assert_eq!(wires[drone].hear(answer.len()), answer, "link {drone}");
+    for (link, wire) in wires.iter_mut().take(2).enumerate() {
+        assert_eq!(wire.hear(answer.len()), answer, "link {link}");
     }
     assert_eq!(wires[2].hear(stream.len()), stream, "and nothing of it the ground");
 }

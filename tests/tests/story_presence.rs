@@ -68,7 +68,7 @@ fn node(id: u32) -> String {
 fn life(end: Option<Act>) -> Vec<Act> {
     let post = |number: u32| Act::Post("life".into(), vec![number as u8; 40], Lane::EVENT.into());
     let acts = std::iter::once(Act::Subscribe("life", SubscribeOptions::default())).chain((0..3).map(post));
-    acts.chain([Act::Pause(ms(20)), post(3)]).chain(end.or(Some(Act::Pause(ms(60_000))))).collect()
+    acts.chain([Act::Pause(ms(20)), post(3)]).chain(end.or_else(|| Some(Act::Pause(ms(60_000))))).collect()
 }
 
 #[test]

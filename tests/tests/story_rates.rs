@@ -153,7 +153,9 @@ fn a_command_overtakes_what_waits_for_the_rate_both_ways() {
         let mut system = story.begin();
         let reader = system.invite(|_| {}, [Act::Subscribe("a/#", SubscribeOptions::default())]);
         let mut acts = vec![Act::Pause(ms(100))];
-        acts.extend((0..100).map(|_| Act::Post("a/bulk".into(), vec![1; LEN], on(Lane::BULK))));
+        // One at a time: what is published together is one frame, and a frame is not divided.
+        let bulk = || [Act::Post("a/bulk".into(), vec![1; LEN], on(Lane::BULK)), Act::Pause(ms(1))];
+        acts.extend((0..100).flat_map(|_| bulk()));
         acts.push(Act::Pause(ms(300)));
         acts.push(Act::Post("a/command".into(), b"now".to_vec(), on(Lane::COMMAND)));
         let writer = system.invite(|_| {}, acts);

@@ -168,10 +168,10 @@ impl<I: Io> Shard<I> {
         };
         let client = (from, attempt.own, attempt.epoch);
         if let Some(&key) = self.datagrams.by_client.get(&client) {
-            if let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut()) {
-                if let Some(stream) = link.session_mut() {
-                    stream.on_attempt(&attempt);
-                }
+            if let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut())
+                && let Some(stream) = link.session_mut()
+            {
+                stream.on_attempt(&attempt);
             }
             self.list_link(key);
             return;

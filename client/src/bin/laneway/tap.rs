@@ -166,20 +166,27 @@ fn words(header: &Header, body: &[u8]) -> String {
         Kind::LOST => loss::RangeLost::decode(header, body).ok().map(|lost| {
             let _ = write!(text, " LOST lane {} {}+{} {}", lost.lane, lost.first, lost.count, lost.reason.name());
         }),
-        Kind::CTRL => Some(text.push_str(" CTRL")),
-        Kind::PING => Some(text.push_str(" PING")),
-        Kind::PONG => Some(text.push_str(" PONG")),
-        Kind::ACK => Some(text.push_str(" ACK")),
-        Kind::CREDIT => Some(text.push_str(" CREDIT")),
-        Kind::PAD => Some(text.push_str(" PAD")),
-        Kind::DEMOTE => Some(text.push_str(" DEMOTE")),
-        _ => None,
+        kind => word(kind).map(|word| text.push_str(word)),
     };
     if written.is_none() {
         let _ = write!(text, " kind {:#04x}", header.kind.0);
     }
     let _ = write!(text, " {} bytes", body.len());
     text
+}
+
+/// The name of a kind of which nothing more is said.
+const fn word(kind: Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::CTRL => " CTRL",
+        Kind::PING => " PING",
+        Kind::PONG => " PONG",
+        Kind::ACK => " ACK",
+        Kind::CREDIT => " CREDIT",
+        Kind::PAD => " PAD",
+        Kind::DEMOTE => " DEMOTE",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -36,8 +36,8 @@ use crate::topic::{check_name, matches};
 const SENDERS_MAX: usize = 256;
 /// Topics, streams and keys of one sender that are told apart.
 const TOPICS_MAX: usize = 16_384;
-/// Over which first requests are spread: four round trips, of which one is taken to last a millisecond.
-const SPREAD: Duration = Duration::from_micros(if NAK_SPREAD_US_MIN > 4_000 { NAK_SPREAD_US_MIN } else { 4_000 });
+/// Over which first requests are spread: six round trips, of which one is taken to last a millisecond.
+const SPREAD: Duration = Duration::from_micros(if NAK_SPREAD_US_MIN > 6_000 { NAK_SPREAD_US_MIN } else { 6_000 });
 /// Words of the window of datagrams.
 const WINDOW_WORDS: usize = (REPLAY_WINDOW_DATAGRAMS / 64) as usize;
 
