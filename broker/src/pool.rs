@@ -139,6 +139,11 @@ impl Pool {
         self.slots[buf.0 as usize].bytes.as_deref_mut().expect("a held buffer has its memory")
     }
 
+    /// The bytes of a piece somebody holds, to be written under the same rule.
+    pub fn piece_mut(&mut self, piece: Piece) -> &mut [u8] {
+        &mut self.bytes_mut(piece.buf)[piece.start as usize..(piece.start + piece.len) as usize]
+    }
+
     /// Copies a piece into another buffer somebody holds, at `start`.
     pub fn copy(&mut self, from: Piece, to: BufId, start: u32) {
         debug_assert!(from.buf != to, "a buffer is not copied into itself");

@@ -81,16 +81,16 @@ impl Link {
     pub(super) fn open_holding(at: SocketAddr, holds: Holds) -> Result<Self> {
         let mut link = Self { socket: connect_holding(at, holds)?, inbox: Vec::new(), request: 0 };
         let mut opening = PREFACE.to_vec();
-        let credit = if holds.lane_credit > 0 { feature::CREDIT } else { 0 };
-        let limits = Limits { lane_credit: vec![holds.lane_credit; LANES_MAX], ..Limits::default() };
+        let gives_credit = holds.lane_credit > 0;
+        let limits = || Limits { lane_credit: vec![holds.lane_credit; LANES_MAX], ..Limits::default() };
         let hello = Hello {
             version_min: 1,
             version_max: 1,
             node_id: vec![0xBE; NODE_ID_BYTES],
             epoch: u64::from(std::process::id()),
             nonce: u64::from(link.socket.local_addr().map_or(0, |own| own.port())),
-            features: feature::BATCH | feature::FRAGMENTS | credit,
-            limits: Some(limits),
+            features: feature::BATCH | feature::FRAGMENTS | if gives_credit { feature::CREDIT } else { 0 },
+            limits: gives_credit.then(limits),
             ..Hello::default()
         };
         Control::new(Body::Hello(hello)).append_frame(&mut opening);

@@ -137,7 +137,7 @@ impl Load {
         let received =
             messages / block_messages * block_bytes + messages % block_messages * block_bytes / block_messages;
         let in_flight = self.sent_bytes.saturating_sub(received);
-        in_flight == 0 || in_flight + self.source.block().bytes().len() as u64 <= self.in_flight_bytes_max
+        in_flight == 0 || in_flight + block_bytes <= self.in_flight_bytes_max
     }
 
     /// Changes what may be in flight, before anything is sent.

@@ -225,6 +225,12 @@ impl Outbox {
         }
     }
 
+    /// Whether the peer can ever have room for a frame of `frame_bytes` on `lane`.
+    pub fn ever_fits(&self, lane: u8, frame_bytes: u64) -> bool {
+        let credit = self.credit.as_ref().and_then(|credit| credit.get(usize::from(lane)));
+        credit.is_none_or(|credit| !credit.never_fits(frame_bytes))
+    }
+
     /// The peer has room for `total` bytes of `lane` since the session began. True if that is more than before.
     pub fn on_credit(&mut self, lane: u8, total: u64) -> bool {
         let sender = self.credit.as_mut().and_then(|credit| credit.get_mut(usize::from(lane)));

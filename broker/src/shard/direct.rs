@@ -94,7 +94,7 @@ impl<I: Io> Shard<I> {
             return None;
         }
         let place = conn.outbox.place_with_room(&service)?;
-        let bytes = &mut pool.bytes_mut(rest.buf)[rest.start as usize..(rest.start + rest.len) as usize];
+        let bytes = pool.piece_mut(rest);
         let message_bytes_max = settings.limits.message_bytes_max;
         let run = run::take_run(bytes, &front, topic.wire(), FRAME_BYTES_MAX, message_bytes_max).ok()?;
         let piece = Piece { len: run.bytes as u32, ..rest };

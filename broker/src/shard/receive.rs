@@ -195,7 +195,7 @@ impl<I: Io> Shard<I> {
             return Ok(self.deliver_in_place(key, info, rest));
         }
         let pool = self.io.pool_mut();
-        let bytes = &mut pool.bytes_mut(rest.buf)[rest.start as usize..(rest.start + rest.len) as usize];
+        let bytes = pool.piece_mut(rest);
         let header = match length::front(bytes, FRAME_BYTES_MAX)? {
             Front::Whole(header) => header,
             Front::Partial(_) | Front::Short => {

@@ -9,7 +9,7 @@ use crate::limits::HEADER_BYTES;
 
 /// Bytes of a BATCH that packing makes, at most: what stands between an urgent frame and the link, so a few.
 pub const PACKED_FRAME_BYTES_MAX: usize = 4 * 1024;
-/// Messages of fewer bytes than this are packed: of longer ones a header is too small a part.
+/// Bytes of a message that is packed, at most: of a longer one the header is too small a part.
 pub const PACKED_MESSAGE_BYTES_MAX: usize = 256;
 /// Bytes in front of the first message of a BATCH.
 const HEAD_BYTES: usize = HEADER_BYTES + BATCH_PREFIX_BYTES;
