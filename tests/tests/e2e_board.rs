@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use laneway_client::ConnectOptions;
 use laneway_client::blocking::{Client, Subscription};
+use laneway_client::{ConnectOptions, Stat, StatValue};
 use laneway_tests::real::process::GUARD;
 use laneway_tests::real::{Launch, RealBroker, Scratch, run};
 use laneway_tests::serial::line::{Faults, Line};
@@ -85,6 +85,17 @@ impl Listeners {
         Self { clients: clients.into(), subscriptions: subscriptions.into() }
     }
 
+    /// Until everybody's subscriptions are there, the board's one among them.
+    fn all_have_subscribed(&self) {
+        let (until, subscribers) = (Instant::now() + GUARD, self.clients.len() + 1);
+        let has_one = |stat: &Stat| stat.name.ends_with(".subscriptions") && stat.value == StatValue::Number(1.0);
+        let count = || self.clients[0].stats("link.").expect("told").iter().filter(|stat| has_one(stat)).count();
+        while count() < subscribers {
+            assert!(Instant::now() < until, "there are {} subscriptions of {subscribers}", count());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Each of them gets messages, numbered without a hole within a session of the board, until one says what is wanted.
     fn all_hear(&mut self, what: &str, wanted: impl Fn([u32; 4]) -> bool) {
         for (place, subscription) in self.subscriptions.iter_mut().enumerate() {
@@ -94,7 +105,11 @@ impl Listeners {
                 let message = subscription.recv_timeout(GUARD).expect("connected").expect("a message in time");
                 let heard = words(&message.payload);
                 if let Some(last) = last.filter(|last| last[3] == heard[3] && last[0] < heard[0]) {
-                    assert_eq!(heard[0], last[0] + 1, "listener {place}: complete and in order");
+                    assert_eq!(
+                        heard[0],
+                        last[0] + 1,
+                        "listener {place} is to hear of {what}: {last:?}, then {heard:?}"
+                    );
                 }
                 last = Some(heard);
                 if wanted(heard) {
@@ -115,6 +130,7 @@ fn takes_part(language: &str, board: &str, machine: &str) {
     let mut device = Board::on(machine, &image, &line);
     let mut listeners = Listeners::of(&broker);
     listeners.all_hear("its first messages", |[number, ..]| number >= 50);
+    listeners.all_have_subscribed();
     let publish = |broker: &RealBroker| {
         let said = run("laneway pub", broker.laneway(broker.tcp(), &["pub", "board/down", "stop"]));
         assert_eq!(said.code(), Some(0), "{}", said.stderr);
@@ -146,8 +162,8 @@ fn takes_part(language: &str, board: &str, machine: &str) {
     broker.kill_and_restart();
     let _device = Board::on(machine, &image, &line);
     let mut listeners = Listeners::of(&broker);
-    // It publishes before its subscription is there.
     listeners.all_hear("its return", |[number, _, _, sessions]| number >= 50 && sessions == 1);
+    listeners.all_have_subscribed();
     publish(&broker);
     listeners.all_hear("another command that it got", |[_, messages, ..]| messages == 1);
     drop(listeners);

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -199,6 +200,12 @@ impl Drop for Device {
     }
 }
 
+/// What no device had before when it was switched on: with the same, its session would be taken for the one before it.
+fn entropy() -> u32 {
+    static STARTS: AtomicU32 = AtomicU32::new(0);
+    std::process::id() ^ 0x5EED ^ STARTS.fetch_add(1, Ordering::Relaxed) << 20
+}
+
 struct Running {
     make: Make,
     port: File,
@@ -207,16 +214,15 @@ struct Running {
     store: Store,
     names: BTreeMap<u16, String>,
     parts: [Vec<u8>; LANES],
-    resets: u32,
     seen: Arc<(Mutex<Seen>, Condvar)>,
 }
 
 impl Running {
     fn new(make: Make, port: File, seen: Arc<(Mutex<Seen>, Condvar)>) -> Self {
         let start = Instant::now();
-        let link = Box::new(Link::new(Ticks(0), make.setup(), std::process::id() ^ 0x5EED));
+        let link = Box::new(Link::new(Ticks(0), make.setup(), entropy()));
         let (store, names, parts) = Default::default();
-        Self { make, port, start, link, store, names, parts, resets: 0, seen }
+        Self { make, port, start, link, store, names, parts, seen }
     }
 
     fn now(&self) -> Ticks {
@@ -269,9 +275,8 @@ impl Running {
     }
 
     fn reset(&mut self) {
-        self.resets += 1;
         let now = self.now();
-        *self.link = Link::new(now, self.make.setup(), (std::process::id() ^ 0x5EED) + self.resets);
+        *self.link = Link::new(now, self.make.setup(), entropy());
         (self.store, self.names, self.parts) = Default::default();
     }
 
