@@ -2,7 +2,7 @@
 //!
 //! | module | a message is |
 //! | --- | --- |
-//! | [`line`] | a line of text, without its ending |
+//! | [`mod@line`] | a line of text, without its ending |
 //! | [`raw`] | what came without a pause, or as much as fits |
 //! | [`slip`], [`cobs`] | what stands between two delimiters, decoded |
 //! | [`nmea`] | a sentence whose checksum is right, from its `$` to its checksum |
