@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::compare::{Part, Peer};
+use crate::count::Work;
 use crate::error::{Error, Result};
 use crate::relay::{Base, Job};
 use crate::wire::PAYLOAD_BYTES_MIN;
@@ -24,6 +26,16 @@ pub struct Args {
 pub enum Command {
     /// Delivered messages per second over the bare relay's and the others'; has bars
     Floor(Common),
+    /// Beside other brokers: throughput, latency, round trips, idle connections, a slow consumer; has bars
+    Compare(CompareOptions),
+    /// Instructions of codec, route and fan-out over those of the committed baseline; has bars
+    Count(CountOptions),
+    /// Do what is counted, once
+    #[command(hide = true)]
+    Counted {
+        /// What
+        work: Work,
+    },
     /// Run one relay in the foreground until it is ended
     Relay(RelayOptions),
     /// Delivered messages per second by payload size and fan-out, beside the bare relay
@@ -40,6 +52,10 @@ pub enum Command {
     LaneIsolation(Common),
     /// The broker killed, then connections reset, under load: what was confirmed is there once and in order; has bars
     Kill(Common),
+    /// UDP broadcasts at hosts in network namespaces: what nobody wants ends in the kernel; needs root; has bars
+    UdpFilter(Common),
+    /// A repaired lane of UDP broadcasts to 32 hosts in network namespaces, with loss; needs root; has bars
+    UdpBroadcast(Common),
     /// Become another program that ends with the process that started this one
     #[command(hide = true)]
     Child(ChildOptions),
@@ -95,6 +111,40 @@ pub struct ThroughputOptions {
     pub single: bool,
 }
 
+/// Options of `compare`.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct CompareOptions {
+    /// Options of every case.
+    #[command(flatten)]
+    pub common: Common,
+    /// Peers to do without, several separated by commas
+    #[arg(long, value_name = "PEER", value_delimiter = ',')]
+    pub without: Vec<Peer>,
+    /// Measure only these parts, several separated by commas
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    pub part: Vec<Part>,
+    /// Where bench/peers/install has put the peers [default: peers in the target directory]
+    #[arg(long, value_name = "DIR", env = "LANEWAY_PEERS_DIR")]
+    pub peers: Option<PathBuf>,
+    /// Write a page with tables and plots into DIR
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `count`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct CountOptions {
+    /// Options of every case.
+    #[command(flatten)]
+    pub common: Common,
+    /// What was counted before
+    #[arg(long, value_name = "FILE", default_value = "bench/instructions.txt")]
+    pub baseline: PathBuf,
+    /// Write what is counted now to the baseline
+    #[arg(long)]
+    pub refresh: bool,
+}
+
 /// Options of `child`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct ChildOptions {
@@ -122,12 +172,19 @@ pub struct RelayOptions {
     /// Subscriber k gets only frames whose payload starts with the 4-byte index k
     #[arg(long)]
     pub index: bool,
+    /// A publisher has as many subscribers as it waits for; the next connection publishes again (base tokio)
+    #[arg(long, conflicts_with = "index")]
+    pub pairs: bool,
+    /// Never sleep (base uring)
+    #[arg(long)]
+    pub spin: bool,
 }
 
 impl RelayOptions {
     /// Resolves the address to listen on.
     pub fn job(&self) -> Result<Job> {
-        Ok(Job { listen: parse_url(&self.listen)?, subscribers: self.subscribers })
+        let Self { subscribers, pairs, spin, .. } = *self;
+        Ok(Job { listen: parse_url(&self.listen)?, subscribers, pairs, spin })
     }
 }
 

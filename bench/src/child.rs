@@ -1,13 +1,13 @@
 //! A process under test: started on its own core, ready when it says so, always killed and reaped.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::args::ChildOptions;
 use crate::error::{Error, Result};
@@ -23,20 +23,19 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 pub struct Child {
     process: Process,
     /// Kept open: a broker that prints into a closed pipe would fail.
-    _stdout: BufReader<ChildStdout>,
+    _stdout: Option<BufReader<ChildStdout>>,
     /// Where it listens.
     pub address: SocketAddr,
 }
 
 impl Child {
-    /// Starts a relay of the `laneway-bench` at `own`; it forwards once `subscribers` have connected.
-    pub fn relay(own: &Path, base: Base, index: bool, subscribers: usize, cores: Cores) -> Result<Self> {
+    /// Starts a relay of the `laneway-bench` at `own`, `flag` being what distinguishes its job; it forwards once
+    /// `subscribers` have connected.
+    pub fn relay(own: &Path, base: Base, flag: Option<&str>, subscribers: usize, cores: Cores) -> Result<Self> {
         let mut command = following(own, own);
         command.args(["relay", "--listen", "tcp://127.0.0.1:0", "--base", base.name()]);
         command.args(["--subscribers", &subscribers.to_string()]);
-        if index {
-            command.arg("--index");
-        }
+        command.args(flag);
         Self::start(command, "the relay", cores, "listening ")
     }
 
@@ -65,21 +64,36 @@ impl Child {
             .ok_or_else(|| Error::Failed(format!("{path} says nothing of VmRSS; the process has ended")))
     }
 
+    /// Starts another server, which is ready when it accepts connections at every address of `at`.
+    pub fn server(own: &Path, program: &Path, arguments: &[String], at: &[SocketAddr], cores: Cores) -> Result<Self> {
+        let mut command = following(own, program);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        let name = program.display().to_string();
+        let mut process = spawn(&mut command, &name, cores)?;
+        match await_accepting(at) {
+            Some(address) => {
+                let child = Self { process, _stdout: None, address };
+                sched::pin_process(child.process.id(), cores.target)?;
+                Ok(child)
+            }
+            None => {
+                end(&mut process);
+                let arguments = arguments.join(" ");
+                Err(Error::Failed(format!("it accepts no connection within {READY_WITHIN:?}: {name} {arguments}")))
+            }
+        }
+    }
+
     fn start(mut command: Command, name: &str, cores: Cores, ready_prefix: &'static str) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        // The child inherits the core, so that not even its start disturbs the load's.
-        sched::pin_self(cores.target)?;
-        let spawned = command.spawn();
-        sched::pin_self(cores.load)?;
-        let mut process = spawned.map_err(Error::io(format!("starting {name}")))?;
-        reaper::adopt(process.id());
+        command.stdout(Stdio::piped());
+        let mut process = spawn(&mut command, name, cores)?;
         let started = match process.stdout.take() {
             Some(stdout) => await_ready(stdout, ready_prefix),
             None => Err(Error::Failed("no pipe".into())),
         };
         match started {
             Ok((stdout, address)) => {
-                let child = Self { process, _stdout: stdout, address };
+                let child = Self { process, _stdout: Some(stdout), address };
                 sched::pin_process(child.process.id(), cores.target)?;
                 Ok(child)
             }
@@ -104,6 +118,32 @@ impl Child {
 fn resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Starts a command on the target's core.
+fn spawn(command: &mut Command, name: &str, cores: Cores) -> Result<Process> {
+    command.stdin(Stdio::null());
+    // The child inherits the core, so that not even its start disturbs the load's.
+    sched::pin_self(cores.target)?;
+    let spawned = command.spawn();
+    sched::pin_self(cores.load)?;
+    let process = spawned.map_err(Error::io(format!("starting {name}")))?;
+    reaper::adopt(process.id());
+    Ok(process)
+}
+
+/// The first address, once a connection to each was accepted.
+fn await_accepting(at: &[SocketAddr]) -> Option<SocketAddr> {
+    let start = Instant::now();
+    for address in at {
+        while TcpStream::connect_timeout(address, READY_WITHIN).is_err() {
+            if start.elapsed() > READY_WITHIN {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    at.first().copied()
 }
 
 /// A command that runs `program` by way of the `laneway-bench` at `own`, so that it ends when this process does.

@@ -1,7 +1,7 @@
 //! Who is measured, and on what.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::args::Common;
 use crate::child::{self, Child};
@@ -109,10 +109,30 @@ impl Arena {
         let subscribers = subscribers as usize;
         match contestant {
             Contestant::Single | Contestant::Batch => Child::broker(&self.own, &self.broker, self.cores),
-            Contestant::Relay(base) => Child::relay(&self.own, base, false, subscribers, self.cores),
-            Contestant::IndexRelay => Child::relay(&self.own, Base::Uring, true, subscribers, self.cores),
+            Contestant::Relay(base) => Child::relay(&self.own, base, None, subscribers, self.cores),
+            Contestant::IndexRelay => Child::relay(&self.own, Base::Uring, Some("--index"), subscribers, self.cores),
         }
         .map_err(|error| named(contestant, error))
+    }
+
+    /// Starts a relay with one more option, for one subscriber.
+    pub(crate) fn start_relay(&self, base: Base, flag: &str) -> Result<Child> {
+        Child::relay(&self.own, base, Some(flag), 1, self.cores)
+    }
+
+    /// Starts another server alone on its core; it is ready when it accepts connections at every address of `at`.
+    pub(crate) fn server(&self, program: &Path, arguments: &[String], at: &[SocketAddr]) -> Result<Child> {
+        Child::server(&self.own, program, arguments, at, self.cores)
+    }
+
+    /// The processors of the target and of the load.
+    pub(crate) const fn cores(&self) -> Cores {
+        self.cores
+    }
+
+    /// The broker's executable.
+    pub(crate) fn broker_program(&self) -> &Path {
+        &self.broker
     }
 
     /// Starts the broker alone on its core, on a free port, with the keys of `config`, TOML.

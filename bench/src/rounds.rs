@@ -113,7 +113,8 @@ impl Rounds {
         !late
     }
 
-    fn is_late(&self) -> bool {
+    /// Whether nothing is repeated and no further round starts any more.
+    pub fn is_late(&self) -> bool {
         self.start.elapsed() > self.repeating_max
     }
 

@@ -119,6 +119,8 @@ pub struct Watched {
     pub target_run_ns: u64,
     /// Share of the time that thread and process waited for a processor, 0.08 for 8 %.
     pub wait_share: f64,
+    /// The thread's part of it.
+    pub own_wait_share: f64,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -135,9 +137,11 @@ impl Watch {
         let elapsed = self.start.elapsed();
         let own = Account::of_this_thread()? - self.own;
         let target = Account::of_process(self.pid)? - self.target;
+        let share = |wait_ns: u64| wait_ns as f64 / elapsed.as_nanos().max(1) as f64;
         Ok(Watched {
             target_run_ns: target.run_ns,
-            wait_share: (own.wait_ns + target.wait_ns) as f64 / elapsed.as_nanos().max(1) as f64,
+            wait_share: share(own.wait_ns + target.wait_ns),
+            own_wait_share: share(own.wait_ns),
             elapsed,
         })
     }

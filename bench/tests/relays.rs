@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use laneway_bench::child::Child;
 use laneway_bench::relay::Base;
@@ -14,11 +15,11 @@ use laneway_bench::wire::{Block, Expect, Framing, Index, Receive, Relay, Shape, 
 const BASES: [Base; 4] = [Base::Uring, Base::Tokio, Base::TokioUring, Base::Glommio];
 const BLOCKS: u32 = 40;
 
-fn relay(base: Base, index: bool, subscribers: usize) -> Child {
+fn relay(base: Base, flag: Option<&str>, subscribers: usize) -> Child {
     let program = Path::new(env!("CARGO_BIN_EXE_laneway-bench"));
     // Tests are no measurement: both sides may share a processor.
     let cores = Cores::find().unwrap_or(Cores { target: 0, load: 0 });
-    Child::relay(program, base, index, subscribers, cores).expect("a relay")
+    Child::relay(program, base, flag, subscribers, cores).expect("a relay")
 }
 
 /// Publishes `BLOCKS` blocks, leaves, and returns what each subscriber got until it was disconnected.
@@ -45,7 +46,7 @@ fn through(child: &Child, subscribers: usize, block: &mut Block) -> Vec<Vec<u8>>
 #[test]
 fn every_relay_forwards_everything_in_order_to_every_subscriber_and_again_for_the_next_publisher() {
     for base in BASES.into_iter().filter(|base| base.is_built_in()) {
-        let child = relay(base, false, 3);
+        let child = relay(base, None, 3);
         for payload_bytes in [64, 5_000, 300_000] {
             let shape = Shape { payload_bytes, topics: 1 };
             let mut block = Block::new(Framing::Relay, shape);
@@ -65,7 +66,7 @@ fn every_relay_forwards_everything_in_order_to_every_subscriber_and_again_for_th
 
 #[test]
 fn the_index_relay_gives_each_subscriber_its_own_frames() {
-    let child = relay(Base::Uring, true, 10);
+    let child = relay(Base::Uring, Some("--index"), 10);
     let shape = Shape { payload_bytes: 64, topics: 10 };
     let mut block = Block::new(Framing::Index, shape);
     for (index, got) in (0..).zip(through(&child, 10, &mut block)) {
@@ -76,9 +77,37 @@ fn the_index_relay_gives_each_subscriber_its_own_frames() {
 }
 
 #[test]
+fn a_relay_that_never_sleeps_forwards_everything_too() {
+    let child = relay(Base::Uring, Some("--spin"), 1);
+    let shape = Shape { payload_bytes: 64, topics: 1 };
+    let mut block = Block::new(Framing::Relay, shape);
+    for got in through(&child, 1, &mut block) {
+        assert_eq!(got.len(), BLOCKS as usize * block.bytes().len());
+    }
+}
+
+#[test]
+fn with_pairs_each_publisher_has_a_subscriber_of_its_own() {
+    let child = relay(Base::Tokio, Some("--pairs"), 1);
+    let connect = || TcpStream::connect(child.address).expect("connects");
+    // In the order of connecting: publisher, subscriber, publisher, subscriber.
+    let mut ends = [connect(), connect(), connect(), connect()];
+    let frame = |payload: &[u8]| [&(payload.len() as u32).to_le_bytes()[..], payload].concat();
+    for (publisher, payload) in [(2, b"second"), (0, b" first")] {
+        ends[publisher].write_all(&frame(payload)).expect("writes");
+    }
+    for (subscriber, payload) in [(1, b" first"), (3, b"second")] {
+        ends[subscriber].set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+        let mut got = [0; 10];
+        ends[subscriber].read_exact(&mut got).expect("its own publisher's frame");
+        assert_eq!(got[..], frame(payload));
+    }
+}
+
+#[test]
 fn a_subscriber_that_leaves_early_holds_nobody_up() {
     for base in BASES.into_iter().filter(|base| base.is_built_in()) {
-        let child = relay(base, false, 2);
+        let child = relay(base, None, 2);
         let mut publisher = TcpStream::connect(child.address).expect("connects");
         let leaves = TcpStream::connect(child.address).expect("connects");
         let mut stays = TcpStream::connect(child.address).expect("connects");

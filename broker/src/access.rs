@@ -10,7 +10,9 @@ use crate::io::PeerAddress;
 
 /// Whether a peer may come in.
 pub fn admit(rules: &PeerRules, address: &PeerAddress, node_id: &[u8]) -> Result<(), Refusal> {
-    if !rules.known_only || rules.allow.iter().any(|rule| knows(rule, address, node_id)) {
+    // A link to all was asked for where the broker listens; who is heard there has no name.
+    let is_own = matches!(address, PeerAddress::All(_));
+    if !rules.known_only || is_own || rules.allow.iter().any(|rule| knows(rule, address, node_id)) {
         return Ok(());
     }
     Err(Refusal {

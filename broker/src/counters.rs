@@ -130,6 +130,8 @@ pub struct Counters {
     pub paused_by_outbox: u64,
     /// Times a publisher was paused because the way to another shard was full.
     pub paused_by_mesh: u64,
+    /// Times a publisher was paused because it was ahead of its rate.
+    pub paused_by_rate: u64,
     /// Runs of a publisher that were set aside because their lane's way was blocked.
     pub lane_waits: u64,
     /// Times frames for a subscriber had to wait because its credit was used up.
@@ -193,14 +195,15 @@ impl Counters {
     }
 
     /// Everything that is one number for the whole shard, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 46] {
+    pub const fn named(&self) -> [(&'static str, u64); 47] {
         named!(self; besides closed messages_in messages_out dropped;
             accepted refused_at_once accept_paused options_refused welcomed rejected
             sessions_parked sessions_resumed sessions_expired sessions_evicted resumes_refused frames_resent
             bytes_in frames_in runs confirms_asked confirms_uncounted wills_published own_dropped turns
             sends bytes_out runs_shared runs_packed runs_copied runs_crossed runs_unrouted
             retained_refused retained_expired retained_replayed frames_rejected control_malformed frames_split
-            paused_by_outbox paused_by_mesh lane_waits credit_waits count_waits no_buffers sends_short completions_stale
+            paused_by_outbox paused_by_mesh paused_by_rate lane_waits credit_waits count_waits no_buffers sends_short
+            completions_stale
             datagrams_in datagrams_out datagrams_stray doorbells logs_suppressed
         )
     }

@@ -19,6 +19,7 @@ pub mod line;
 pub mod mesh;
 pub mod outbox;
 pub mod pool;
+pub mod rate;
 pub mod retained;
 pub mod router;
 pub mod shard;

@@ -330,7 +330,7 @@ static void send_hello(lw_device *device)
     if (name > NAME_BYTES_MAX) name = NAME_BYTES_MAX;
     put8(device, LINK_HELLO);
     put16(device, 0x0101);
-    put8(device, 0);
+    put8(device, LW_HOST);
     put_bytes(device, device->nonces + 4, 4);
     put_bytes(device, config->node_id, 8);
     put16(device, device->mtu);
@@ -429,7 +429,7 @@ static bool next_control(lw_device *device)
             if (index >= device->topics) return false;
             bits = device->topic_bits[index];
             wanted = device->subscription[index];
-            if (bits & UNUSABLE) continue;
+            if (bits & UNUSABLE || (LW_HOST && bits & FILTER)) continue;
             tag = TAG_TOPIC;
             if (!(bits & (FILTER | BOUND))) break;
             tag = wanted ? TAG_SUB : TAG_UNSUB;

@@ -37,6 +37,10 @@ extern "C" {
 #ifndef LW_HALF_DUPLEX
 #define LW_HALF_DUPLEX 0
 #endif
+/** 1: plays the host, as far as tests of device libraries need one; it subscribes to nothing and answers nothing. */
+#ifndef LW_HOST
+#define LW_HOST 0
+#endif
 /** The lanes, from number 0 (control) on: kind, class (smaller ones go first), and messages that the host may send
  * before lw_grant() allows more (0: as many as it likes). */
 #ifndef LW_LANE_TABLE

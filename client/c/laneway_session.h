@@ -17,7 +17,8 @@ enum {
     NAME_BYTES_MAX = 24,
     HELLO_BYTES = 29
 };
-enum { TOPIC_DEVICE = 0x4000, TOPIC_HOST = 0x8000 };
+/* The first id of this side, and of the other. */
+enum { TOPIC_DEVICE = LW_HOST ? 0x8000 : 0x4000, TOPIC_HOST = LW_HOST ? 0x4000 : 0x8000 };
 
 #define MILLISECOND UINT32_C(1000)
 #define HELLO_US (250 * MILLISECOND)
@@ -242,7 +243,7 @@ static bool hello_is_right(const uint8_t *at, unsigned n)
 static bool on_hello(lw_device *device, const uint8_t *at, unsigned n)
 {
     unsigned mtu;
-    if (!(at[3] & 1) || at[1] > at[2]) return false; /* an echo, or nonsense */
+    if ((at[3] & 1) == LW_HOST || at[1] > at[2]) return false; /* an echo, or nonsense */
     if (at[1] > 1 || at[2] < 1) {
         owe_reset(device, at + 4, LW_VERSION);
         return true;
@@ -259,7 +260,11 @@ static bool on_hello(lw_device *device, const uint8_t *at, unsigned n)
     device->peer_mtu = (uint16_t)(mtu < device->mtu ? mtu : device->mtu);
     device->peer_dead_ms = get16(at + 18);
     copy(device->nonces, at + 4, 4);
+#if LW_HOST
+    device->preset = crc32(crc32(0, device->nonces + 4, 4), device->nonces, 4);
+#else
     device->preset = crc32(0, device->nonces, 8);
+#endif
     begin_lanes(device, at + HELLO_BYTES, at[28]);
     return true;
 }

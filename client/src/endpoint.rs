@@ -1,8 +1,11 @@
 //! Where a broker is reached: the URL, parsed and refused before any input or output.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use laneway_proto::datagram::limits::REPAIR_PERCENT_DEFAULT;
 
 /// The TCP or UDP port of a URL that names none.
 pub const TCP_PORT_DEFAULT: u16 = 5263;
@@ -34,6 +37,20 @@ pub enum Endpoint {
     },
     /// `unix:///path/to/socket`.
     Unix(PathBuf),
+    /// `udp+broadcast://address:port` or `udp+multicast://group:port`: no broker, but all who listen there. Options behind
+    /// `?`, with `&` between: `iface=NAME`, `repair=nak` or `repair=PERCENT`, `rate=BYTES`.
+    Broadcast {
+        /// An IPv4 broadcast address, or a multicast group.
+        group: Ipv4Addr,
+        /// Port, not 0.
+        port: u16,
+        /// The network interface; otherwise the system chooses.
+        iface: Option<String>,
+        /// Reliable lanes are repaired, and repairs may take so many percent of the rate; otherwise what is lost is lost.
+        repair_percent: Option<u32>,
+        /// Bytes a second to send at most, 0: no limit; otherwise 60,000,000.
+        bytes_per_s: Option<u64>,
+    },
 }
 
 /// Why a URL was refused. Nothing was tried.
@@ -48,6 +65,8 @@ pub enum UrlError {
     NoHost,
     /// The port is no number from 1 to 65535; holds it.
     Port(String),
+    /// No IPv4 address to broadcast to, or none of a multicast group; holds what stood there.
+    Group(String),
     /// No absolute path after `unix://`; holds what stood there.
     Path(String),
     /// Something after the address: a path, query or fragment; holds it.
@@ -70,6 +89,12 @@ impl fmt::Display for UrlError {
             }
             Self::NoHost => f.write_str("no host; write tcp://HOST:PORT, as in tcp://127.0.0.1:5263"),
             Self::Port(port) => write!(f, "'{port}' is no port; use a number from 1 to 65535"),
+            Self::Group(text) => {
+                write!(
+                    f,
+                    "'{text}' is no address for that; write udp+broadcast://192.168.1.255:5263 or udp+multicast://239.1.2.3:5263"
+                )
+            }
             Self::Path(path) => {
                 write!(f, "'{path}' is no absolute path; write unix:///PATH with three slashes")
             }
@@ -91,12 +116,38 @@ impl FromStr for Endpoint {
         match scheme {
             "tcp" => host_and_port(rest).map(|(host, port)| Self::Tcp { host, port }),
             "udp" => host_and_port(rest).map(|(host, port)| Self::Udp { host, port }),
+            "udp+broadcast" | "udp+multicast" if cfg!(target_os = "linux") => group(rest, scheme == "udp+multicast"),
             "unix" if !cfg!(unix) => Err(UrlError::NoUnix),
             "unix" if rest.len() > 1 && rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
             "unix" => Err(UrlError::Path(rest.into())),
             _ => Err(UrlError::Scheme(scheme.into())),
         }
     }
+}
+
+/// A broadcast address or a multicast group, and perhaps an interface.
+fn group(rest: &str, multicast: bool) -> Result<Endpoint, UrlError> {
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+    let (host, port) = host_and_port(place)?;
+    let group: Ipv4Addr = host.parse().map_err(|_| UrlError::Group(host.clone()))?;
+    if group.is_multicast() != multicast || group.is_unspecified() {
+        return Err(UrlError::Group(host));
+    }
+    let (mut iface, mut repair_percent, mut bytes_per_s) = (None, None, None);
+    for option in query.into_iter().flat_map(|query| query.split('&')) {
+        let wrong = || UrlError::Extra(format!("?{option}"));
+        match option.split_once('=') {
+            Some(("iface", name)) if (1..16).contains(&name.len()) && !name.contains('/') => iface = Some(name.into()),
+            Some(("repair", "nak")) => repair_percent = Some(REPAIR_PERCENT_DEFAULT),
+            Some(("repair", percent)) => {
+                let percent = percent.parse().ok().filter(|percent| (1..=1_000).contains(percent));
+                repair_percent = Some(percent.ok_or_else(wrong)?);
+            }
+            Some(("rate", rate)) => bytes_per_s = Some(rate.parse().map_err(|_| wrong())?),
+            Some(_) | None => return Err(wrong()),
+        }
+    }
+    Ok(Endpoint::Broadcast { group, port, iface, repair_percent, bytes_per_s })
 }
 
 fn host_and_port(rest: &str) -> Result<(String, u16), UrlError> {
@@ -133,6 +184,18 @@ impl fmt::Display for Endpoint {
             Self::Udp { host, port } if host.contains(':') => write!(f, "udp://[{host}]:{port}"),
             Self::Udp { host, port } => write!(f, "udp://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Broadcast { group, port, iface, repair_percent, bytes_per_s } => {
+                let scheme = if group.is_multicast() { "udp+multicast" } else { "udp+broadcast" };
+                write!(f, "{scheme}://{group}:{port}")?;
+                let mut mark = '?';
+                let mut option = |name: &str, value: Option<&dyn fmt::Display>| {
+                    let Some(value) = value else { return Ok(()) };
+                    write!(f, "{}{name}={value}", std::mem::replace(&mut mark, '&'))
+                };
+                option("iface", iface.as_ref().map(|iface| iface as &dyn fmt::Display))?;
+                option("repair", repair_percent.as_ref().map(|percent| percent as &dyn fmt::Display))?;
+                option("rate", bytes_per_s.as_ref().map(|rate| rate as &dyn fmt::Display))
+            }
         }
     }
 }
@@ -153,6 +216,14 @@ mod tests {
         assert_eq!(parsed("tcp://[::1]"), Ok("tcp://[::1]:5263".into()));
         assert_eq!(parsed("udp://lab"), Ok("udp://lab:5263".into()));
         assert_eq!(parsed("udp://[::1]:9"), Ok("udp://[::1]:9".into()));
+        #[cfg(target_os = "linux")]
+        for url in [
+            "udp+broadcast://192.168.1.255:5263",
+            "udp+multicast://239.1.2.3:9?iface=eth0",
+            "udp+broadcast://10.0.0.255:9?iface=eth0&repair=50&rate=1000",
+        ] {
+            assert_eq!(parsed(url), Ok(url.into()));
+        }
         #[cfg(unix)]
         assert_eq!(parsed("unix:///run/laneway.sock"), Ok("unix:///run/laneway.sock".into()));
     }
@@ -166,6 +237,18 @@ mod tests {
         assert_eq!(parsed("tcp://lab:0"), Err(UrlError::Port("0".into())));
         assert_eq!(parsed("tcp://lab:99999"), Err(UrlError::Port("99999".into())));
         assert_eq!(parsed("tcp://lab?nodelay=1"), Err(UrlError::Extra("?nodelay=1".into())));
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(parsed("udp+multicast://10.0.0.255"), Err(UrlError::Group("10.0.0.255".into())));
+            assert_eq!(parsed("udp+broadcast://239.1.2.3"), Err(UrlError::Group("239.1.2.3".into())));
+            assert_eq!(parsed("udp+broadcast://lab"), Err(UrlError::Group("lab".into())));
+            assert_eq!(
+                parsed("udp+broadcast://10.0.0.255?repair=nak"),
+                Ok("udp+broadcast://10.0.0.255:5263?repair=25".into())
+            );
+            assert_eq!(parsed("udp+broadcast://10.0.0.255?repair=0"), Err(UrlError::Extra("?repair=0".into())));
+            assert_eq!(parsed("udp+broadcast://10.0.0.255?ttl=1"), Err(UrlError::Extra("?ttl=1".into())));
+        }
         #[cfg(unix)]
         assert_eq!(parsed("unix://run/x"), Err(UrlError::Path("run/x".into())));
     }

@@ -35,6 +35,8 @@ pub mod tokio;
 mod backoff;
 mod endpoint;
 mod error;
+#[cfg(all(feature = "tokio", target_os = "linux"))]
+mod group;
 mod item;
 mod lane;
 mod level;
@@ -49,6 +51,8 @@ mod publish_options;
 mod random;
 mod stat;
 mod subscribe_options;
+#[cfg(all(feature = "tokio", target_os = "linux"))]
+mod tap;
 
 pub use backoff::Retry;
 pub use endpoint::{Endpoint, TCP_PORT_DEFAULT, UrlError};
@@ -71,6 +75,8 @@ pub use peer::{Peer, Transport};
 pub use publish_options::PublishOptions;
 pub use stat::{Stat, StatValue};
 pub use subscribe_options::SubscribeOptions;
+#[cfg(all(feature = "tokio", target_os = "linux"))]
+pub use tap::Tap;
 
 #[cfg(feature = "tokio")]
 pub use crate::tokio::{Client, Events, Publisher, Receipt, Subscription, connect};

@@ -11,6 +11,8 @@ pub enum Transport {
     Tcp,
     /// UDP.
     Udp,
+    /// UDP broadcast or multicast: no broker, but all who listen.
+    Broadcast,
     /// A Unix stream socket.
     Unix,
     /// A stream that the caller brought.
@@ -23,6 +25,7 @@ impl Transport {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Broadcast => "udp+broadcast",
             Self::Unix => "unix",
             Self::Other => "other",
         }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use laneway_proto::lane::credit::{CreditReceiver, CreditSender};
 use laneway_proto::lane::kind::LaneKind;
 use laneway_proto::lane::policy::Policy;
-use laneway_proto::lane::scheduler::{BURST_NS, Next, Scheduler};
+use laneway_proto::lane::scheduler::{BURST, Next, Scheduler};
 use laneway_proto::lane::sequencer::NewestOnly;
 use laneway_proto::lane::table::{LaneName, LaneSpec, LaneTable};
 use laneway_proto::time::{Duration, Instant};
@@ -136,7 +136,7 @@ proptest! {
                 }
                 other @ (Next::Lane { .. } | Next::Idle) => prop_assert!(false, "{other:?}"),
             }
-            let allowed = u128::from(now.0 + BURST_NS) * u128::from(rate) / 1_000_000_000 + u128::from(largest) + 1;
+            let allowed = u128::from(now.0 + BURST.0) * u128::from(rate) / 1_000_000_000 + u128::from(largest) + 1;
             prop_assert!(u128::from(sent) <= allowed, "{sent} bytes of {allowed} by {now:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! Real processes: `lanewayd` and `laneway` as users start them, beside peers that speak the wire format themselves.
 
 pub mod binaries;
+pub mod bridge;
 pub mod frames;
 pub mod group;
 pub mod link;

@@ -386,7 +386,13 @@ fn eight_devices_on_eight_ports_are_there_at_once() {
     let broker = launch.start();
     let client = client(&broker);
     let mut levels = client.subscribe("probe/level").expect("subscribed");
-    let devices: Vec<Device> = benches.iter().map(Bench::device).collect();
+    let start = |(bench, number): (&Bench, u8)| {
+        // Each is a node of its own: a second process of a node ends the session of the first.
+        let topics = vec![(LEVEL, "probe/level", false)];
+        let make = Make { topics, filters: vec!["probe/set/#"], node_id: node_id(number), ..Make::new() };
+        make.start(bench.line.device_path())
+    };
+    let devices: Vec<Device> = benches.iter().zip(1..).map(start).collect();
     for device in &devices {
         device.wait_for("its session", |seen| seen.ready == 1);
     }
@@ -410,4 +416,166 @@ fn eight_devices_on_eight_ports_are_there_at_once() {
     }
     let stats = client.stats("port.").expect("told");
     assert_eq!(stats.iter().filter(|stat| stat.name.ends_with(".url")).count(), usize::from(DEVICES));
+}
+
+#[test]
+fn what_goes_wrong_on_a_port_is_told_with_its_kind_and_counted() {
+    let bench = Bench::new(15, Faults::default());
+    let broker = bench.broker(2);
+    let client = client(&broker);
+    let mut told = client.subscribe("$sys/port/+").expect("subscribed");
+    let device = bench.device();
+    device.wait_for("its session", |seen| seen.ready == 1);
+    let path = bench.line.host_path().display().to_string();
+    let mut wait_for = |kind: &str, at_least: u64| {
+        let until = std::time::Instant::now() + GUARD;
+        loop {
+            assert!(std::time::Instant::now() < until, "{kind} is not told");
+            let (topic, value) = next(&mut told);
+            let value: serde_json::Value = serde_json::from_slice(&value).expect("JSON");
+            assert_eq!((&*topic, &value["port"]), ("$sys/port/0", &path.clone().into()), "{value}");
+            if value["kind"] == kind && value["count"].as_u64().is_some_and(|count| count >= at_least) {
+                return;
+            }
+        }
+    };
+    bench.line.set_faults(Faults { flips: 5_000, drops: 0 });
+    for number in 0..200_u32 {
+        device.publish(COMMAND, LEVEL, number.to_string());
+    }
+    wait_for("crc", 2);
+    bench.line.set_faults(Faults::default());
+    for unplugged in 1..=2 {
+        bench.line.unplug();
+        wait_for("hangup", unplugged);
+        bench.line.plug();
+        let ready = device.seen().ready;
+        device.wait_for("another session", |seen| seen.ready > ready);
+    }
+    let stats = client.stats("port.0.errors.").expect("told");
+    let counts: Vec<&str> = stats.iter().map(|stat| &*stat.name).collect();
+    let kinds = ["crc", "framing", "overrun", "parity", "break", "hangup"];
+    assert_eq!(counts, kinds.map(|kind| format!("port.0.errors.{kind}")));
+}
+
+#[test]
+fn a_device_echoes_ten_thousand_frames_in_order() {
+    const FRAMES: u32 = 10_000;
+    let scratch = Scratch::new();
+    let line = Line::new(scratch.path("tty"), 3_000_000, 16, Faults::default());
+    let broker = Launch::new(1).also_listen(&line.url()).start();
+    let client = client(&broker);
+    let mut echo = client.subscribe("probe/level").expect("subscribed");
+    let topics = vec![(LEVEL, "probe/level", false)];
+    let make = Make { baud: 3_000_000, window: 16, topics, filters: vec!["probe/set/#"], echo: LEVEL, ..Make::new() };
+    let device = make.start(line.device_path());
+    device.wait_for("its session", |seen| seen.ready == 1);
+    let publisher = client.clone();
+    let sent = std::thread::spawn(move || {
+        (0..FRAMES).for_each(|number| publisher.publish("probe/set/a", &number.to_le_bytes()[..]).expect("published"));
+    });
+    for number in 0..FRAMES {
+        assert_eq!(next(&mut echo).1, number.to_le_bytes());
+    }
+    sent.join().expect("all is published");
+    assert_eq!(device.seen().ended, []);
+}
+
+const fn node_id(number: u8) -> [u8; 8] {
+    [b'n', b'o', b'd', b'e', 0, 0, 0, number]
+}
+
+/// Eight devices with addresses on one line.
+fn neighbours(line: &Line) -> Vec<Device> {
+    (1..=8).map(|address| neighbour(line, address)).collect()
+}
+
+fn neighbour(line: &Line, address: u8) -> Device {
+    let topics = vec![(LEVEL, "probe/level", false)];
+    let make = Make { topics, filters: vec!["probe/set/#"], node_id: node_id(address), address, ..Make::new() };
+    make.start(line.device_path_of(usize::from(address - 1)))
+}
+
+/// Until something that is said from now on has reached the broker from each device, and each device from the broker.
+fn flows_to_all(client: &Client, levels: &mut Subscription, devices: &[Device], round: &str) {
+    let until = std::time::Instant::now() + GUARD;
+    let mut heard = vec![false; devices.len()];
+    let reached = |device: &Device| device.seen().got.iter().any(|got| got.payload == round.as_bytes());
+    while heard.contains(&false) || !devices.iter().all(reached) {
+        assert!(std::time::Instant::now() < until, "{round}: heard {heard:?}");
+        for (place, _) in heard.iter().enumerate().filter(|(_, heard)| !**heard) {
+            devices[place].publish(COMMAND, LEVEL, format!("{round} {place}"));
+        }
+        client.publish("probe/set/all", round).expect("published");
+        while let Ok(Some(message)) = levels.recv_timeout(Duration::from_millis(300)) {
+            let text = String::from_utf8_lossy(&message.payload).into_owned();
+            if let Some(place) = text.strip_prefix(round).and_then(|place| place.trim().parse::<usize>().ok()) {
+                heard[place] = true;
+            }
+        }
+    }
+}
+
+#[test]
+fn eight_devices_on_one_half_duplex_line_take_turns() {
+    const MESSAGES: u32 = 20;
+    let scratch = Scratch::new();
+    let line = Line::shared(scratch.path("tty"), BAUD, 13, Faults { flips: 100, drops: 50 }, 8);
+    let mut broker = Launch::new(2).also_listen(&line.url()).start();
+    let client = client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    let mut devices = neighbours(&line);
+    for device in &devices {
+        device.wait_for("its session", |seen| seen.ready >= 1);
+    }
+    for number in 0..MESSAGES {
+        for (place, device) in devices.iter().enumerate() {
+            device.publish(COMMAND, LEVEL, format!("{place} {number}"));
+        }
+        client.publish("probe/set/all", number.to_string().as_str()).expect("published");
+    }
+    let mut nexts = [0; 8];
+    while nexts.iter().any(|&next| next < MESSAGES) {
+        let text = String::from_utf8(next(&mut levels).1).expect("text");
+        let (place, number) = text.split_once(' ').expect("two numbers");
+        let place: usize = place.parse().expect("a number");
+        assert_eq!(number, nexts[place].to_string(), "device {place} in order: {:?}", devices[place].seen());
+        nexts[place] += 1;
+    }
+    for device in &devices {
+        let seen = device.wait_for("what is for all", |seen| seen.got.len() >= MESSAGES as usize);
+        assert!((0..).zip(&seen.got).all(|(number, got)| got.payload == format!("{number}").into_bytes()), "{seen:?}");
+    }
+    eprintln!("{:?}", line.report());
+    // One is switched off and on again.
+    devices.remove(3);
+    devices.insert(3, neighbour(&line, 4));
+    flows_to_all(&client, &mut levels, &devices, "switched");
+    broker.kill_and_restart();
+    let client = crate::client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    flows_to_all(&client, &mut levels, &devices, "restarted");
+    eprintln!("{:?}", line.report());
+    let stats = client.stats("port.").expect("told");
+    let urls = stats.iter().filter(|stat| stat.name.ends_with(".url")).count();
+    assert_eq!(urls, 9, "the line, and each device on it");
+}
+
+#[test]
+fn a_device_with_an_address_that_is_not_there_costs_its_neighbours_little() {
+    let scratch = Scratch::new();
+    let line = Line::shared(scratch.path("tty"), BAUD, 14, Faults::default(), 3);
+    let broker = Launch::new(1).also_listen(&line.url()).start();
+    let client = client(&broker);
+    let mut levels = client.subscribe("probe/level").expect("subscribed");
+    let make = |address| Make { topics: vec![(LEVEL, "probe/level", false)], address, ..Make::new() };
+    let device = make(2).start(line.device_path_of(1));
+    device.wait_for("its session", |seen| seen.ready == 1);
+    for number in 0..50_u32 {
+        device.publish(COMMAND, LEVEL, number.to_string());
+    }
+    for number in 0..50_u32 {
+        assert_eq!(next(&mut levels).1, number.to_string().into_bytes());
+    }
+    assert_eq!(device.seen().ended, []);
 }

@@ -213,7 +213,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
     for (arguments, word) in [
         (&["--shards", "65"][..], "--shards"),
         (&["--shards", "many"], "--shards"),
-        (&["--listen", "http://127.0.0.1:1"], "tcp://, udp://, unix:// or serial://"),
+        (&["--listen", "http://127.0.0.1:1"], "tcp://, udp://, unix://, serial://"),
         (&["--listen", "127.0.0.1:1"], "scheme"),
         (&["--log", "loud"], "debug"),
         (&["--frobnicate"], "--frobnicate"),

@@ -9,6 +9,8 @@ pub mod ping;
 pub mod slow_consumer;
 pub mod throughput;
 mod trips;
+pub mod udp_broadcast;
+pub mod udp_filter;
 
 use std::time::Duration;
 

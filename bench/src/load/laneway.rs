@@ -9,7 +9,7 @@ use super::link::{Holds, Link, Taken, take_control};
 use crate::error::{Error, Result};
 use crate::wire::{Batch, Expect, Fault, Framing, Pieces, Receive, SINGLE_BYTES_MAX, Shape, Single, Walk};
 
-fn topic_name(topic: u32) -> String {
+pub(super) fn topic_name(topic: u32) -> String {
     format!("bench/{topic}")
 }
 

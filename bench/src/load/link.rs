@@ -19,7 +19,7 @@ use crate::wire::Fault;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Connects; small segments leave at once.
-pub(super) fn connect(at: SocketAddr) -> Result<TcpStream> {
+pub(crate) fn connect(at: SocketAddr) -> Result<TcpStream> {
     connect_holding(at, Holds::default())
 }
 

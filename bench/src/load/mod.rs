@@ -1,5 +1,6 @@
 //! The load generator: one publisher and its subscribers on one thread that never sleeps.
 
+pub mod beside;
 pub mod crowd;
 pub mod cutter;
 pub mod dice;
@@ -7,7 +8,7 @@ pub mod echo;
 pub mod feeder;
 pub mod keys;
 mod laneway;
-mod link;
+pub(crate) mod link;
 pub mod oath;
 pub mod paced;
 pub mod reader;
@@ -18,6 +19,8 @@ pub mod two_lanes;
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use laneway_proto::control::{Body, Sub, Subscribe};
 
 use self::source::Source;
 use crate::error::{Error, Result};
@@ -30,9 +33,12 @@ const IN_FLIGHT_BYTES_MAX: u64 = 1024 * 1024;
 /// How long nothing may arrive while something is under way.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-struct Subscriber {
-    socket: TcpStream,
-    receive: Box<dyn Receive>,
+/// One subscriber's end.
+pub(crate) struct Subscriber {
+    /// Its connection; it never blocks.
+    pub(crate) socket: TcpStream,
+    /// What looks at what it receives.
+    pub(crate) receive: Box<dyn Receive>,
 }
 
 /// A publisher and its subscribers, connected and ready.
@@ -77,6 +83,20 @@ impl Load {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        Self::of(publisher, subscribers, block, shape.topics)
+    }
+
+    /// A publisher and a subscriber of the broker on a topic of their own: place `topic` of the names.
+    pub fn pair(at: SocketAddr, framing: Framing, shape: Shape, topic: u32, block: Block) -> Result<Self> {
+        let publisher = laneway::publisher_of(at, [laneway::topic_name(topic)], link::Holds::default())?;
+        let expect = Expect::new(0, shape, block.messages());
+        let opening = laneway::Opening::new(framing, shape, topic, expect, block.messages());
+        let (socket, receive) = laneway::subscriber(at, topic, opening)?;
+        Self::of(publisher, vec![Subscriber { socket, receive: Box::new(receive) }], block, shape.topics)
+    }
+
+    /// A publisher and its subscribers that are connected already; blocks of the publisher are numbered from 1.
+    pub(crate) fn of(publisher: TcpStream, subscribers: Vec<Subscriber>, block: Block, topics: u32) -> Result<Self> {
         for socket in subscribers.iter().map(|subscriber| &subscriber.socket).chain([&publisher]) {
             socket.set_nonblocking(true).map_err(Error::io("making a socket non-blocking"))?;
         }
@@ -84,13 +104,22 @@ impl Load {
             publisher,
             subscribers,
             source: Source::new(block, IN_FLIGHT_BYTES_MAX)?,
-            topics: u64::from(shape.topics),
+            topics: u64::from(topics),
             next_number: 1,
             sent_bytes: 0,
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             scratch: vec![0; RECEIVE_BYTES_MAX],
             heard_at: Instant::now(),
         })
+    }
+
+    /// A connection to the broker at `at` that is subscribed to what [`Self::connect`] publishes, for somebody who only
+    /// holds it; `policy` is the number of what the broker does if nobody reads from it, 0: its default.
+    pub fn held(at: SocketAddr, policy: u32) -> Result<TcpStream> {
+        let mut link = link::Link::open(at)?;
+        let sub = Sub { pattern: laneway::topic_name(0), policy, ..Sub::default() };
+        link.request(Body::Subscribe(Subscribe { subs: vec![sub] }))?;
+        Ok(link.into_parts().0)
     }
 
     /// Messages delivered so far, to all subscribers together.

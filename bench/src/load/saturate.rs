@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Load;
 use crate::child::Child;
 use crate::error::Result;
-use crate::sched::Watch;
+use crate::sched::{Watch, Watched};
 
 /// How long a measurement runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,31 +29,48 @@ pub struct Figure {
 
 /// Runs a load against `child` and measures it.
 pub fn run(load: &mut Load, child: &Child, timing: Timing) -> Result<Figure> {
-    drive(load, timing.warm_up)?;
-    let before = load.delivered();
+    run_all(std::slice::from_mut(load), child, timing, 1).map(|(figure, _)| figure)
+}
+
+/// Runs several loads against `child` in turn, each with up to `writes` writes a turn, and measures them together; with
+/// what was seen of the processors.
+pub fn run_all(loads: &mut [Load], child: &Child, timing: Timing, writes: u32) -> Result<(Figure, Watched)> {
+    drive(loads, timing.warm_up, writes)?;
+    let before = delivered(loads);
     let watch = Watch::start(child.id())?;
-    drive(load, timing.measured)?;
+    drive(loads, timing.measured, writes)?;
     let watched = watch.finish()?;
-    let delivered = (load.delivered() - before) as f64;
-    Ok(Figure {
+    let delivered = (delivered(loads) - before) as f64;
+    let figure = Figure {
         messages_per_s: delivered / watched.elapsed.as_secs_f64(),
         cpu_ns_per_message: watched.target_run_ns as f64 / delivered.max(1.0),
         wait_share: watched.wait_share,
-    })
+    };
+    Ok((figure, watched))
+}
+
+fn delivered(loads: &[Load]) -> u64 {
+    loads.iter().map(Load::delivered).sum()
 }
 
 /// Publishes and receives for a while.
-fn drive(load: &mut Load, span: Duration) -> Result<()> {
+fn drive(loads: &mut [Load], span: Duration, writes: u32) -> Result<()> {
     let start = Instant::now();
     loop {
-        if load.source.left() == 0 && load.may_send() {
-            load.begin_block();
+        let mut now = start;
+        for load in &mut *loads {
+            for _ in 0..writes {
+                if load.source.left() == 0 && load.may_send() {
+                    load.begin_block();
+                }
+                if load.source.left() == 0 {
+                    break;
+                }
+                load.write()?;
+            }
+            now = Instant::now();
+            load.receive(now)?;
         }
-        if load.source.left() > 0 {
-            load.write()?;
-        }
-        let now = Instant::now();
-        load.receive(now)?;
         if now.duration_since(start) >= span {
             return Ok(());
         }

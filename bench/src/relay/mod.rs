@@ -70,10 +70,20 @@ pub struct Job {
     pub listen: SocketAddr,
     /// Subscribers to wait for before the publisher is read; later ones join at the next frame.
     pub subscribers: usize,
+    /// Each publisher has that many subscribers of its own, which connect after it; then the next one publishes.
+    pub pairs: bool,
+    /// The thread looks for work without ever sleeping.
+    pub spin: bool,
 }
 
 /// Runs a relay until the process is ended.
 pub fn serve(base: Base, index: bool, job: Job) -> Result<()> {
+    if job.pairs && base != Base::Tokio {
+        return Err(Error::Missing("pairs exist on the base 'tokio' only".into()));
+    }
+    if job.spin && base != Base::Uring {
+        return Err(Error::Missing("only the base 'uring' can spin".into()));
+    }
     match base {
         Base::Uring if index => index::serve(job),
         _ if index => Err(Error::Missing("the index relay exists on the base 'uring' only".into())),

@@ -150,8 +150,9 @@ pub(super) fn serve<D: Distribute>(job: Job) -> Result<()> {
         scratch: Vec::with_capacity(SEND_PIECES_MAX),
     };
     let mut completions = Vec::new();
+    let wait = if job.spin { Wait::No } else { Wait::Forever };
     loop {
-        relay.io.turn(Wait::Forever, &mut completions).map_err(Error::io("waiting for the ring"))?;
+        relay.io.turn(wait, &mut completions).map_err(Error::io("waiting for the ring"))?;
         for completion in completions.drain(..) {
             relay.on_completion(completion)?;
         }

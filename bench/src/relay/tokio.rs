@@ -23,12 +23,18 @@ async fn accept(job: Job) -> Result<()> {
     let listener = TcpListener::bind(job.listen).await.map_err(Error::io(format!("listening on {}", job.listen)))?;
     announce(listener.local_addr().map_err(Error::io("asking for the port"))?)?;
     let mut fanout: Option<Rc<Fanout>> = None;
+    let mut joined = 0;
     loop {
         let (socket, _) = listener.accept().await.map_err(Error::io("accepting"))?;
         socket.set_nodelay(true).map_err(Error::io("setting TCP_NODELAY"))?;
         if let Some(queue) = fanout.as_ref().and_then(|fanout| fanout.join()) {
             spawn_local(write(socket, queue));
+            joined += 1;
+            if job.pairs && joined == job.subscribers {
+                fanout = None;
+            }
         } else {
+            joined = 0;
             let next = Rc::new(Fanout::default());
             spawn_local(read(socket, Rc::clone(&next), job.subscribers));
             fanout = Some(next);

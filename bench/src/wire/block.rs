@@ -8,7 +8,7 @@ use laneway_proto::limits::{
     BATCH_MESSAGES_MAX, FRAGMENT_BYTES_STREAM, FRAME_BYTES_MAX, HEADER_BYTES, TOPIC_ID_DYNAMIC_FIRST,
 };
 
-use super::{Framing, LANE, NUMBER_BYTES, SINGLE_BYTES_MAX, Shape, WRITE_BYTES_MAX, last_byte};
+use super::{Envelope, Framing, LANE, NUMBER_BYTES, SINGLE_BYTES_MAX, Shape, WRITE_BYTES_MAX, last_byte};
 
 /// Offset of `seq` in a header.
 const SEQ_AT: usize = 12;
@@ -58,6 +58,22 @@ impl Block {
             Framing::Batch => batches(shape, messages),
         };
         let mut block = Self { bytes, messages, numbering };
+        block.number_from(1);
+        block
+    }
+
+    /// Encodes `messages` messages of a peer's protocol to one topic, or as many as fit one write.
+    pub fn enveloped(envelope: &Envelope, payload_bytes: usize, messages: Option<u32>) -> Self {
+        let stride = envelope.message_bytes(payload_bytes);
+        let fitting = u32::try_from(WRITE_BYTES_MAX / stride).unwrap_or(u32::MAX).max(1);
+        let messages = messages.unwrap_or(fitting);
+        let mut bytes = Vec::new();
+        for slot in 0..messages {
+            bytes.extend_from_slice(&envelope.head);
+            push_payload(&mut bytes, payload_bytes, slot);
+            bytes.extend_from_slice(envelope.tail);
+        }
+        let mut block = Self { bytes, messages, numbering: Numbering::Plain { at: envelope.head.len(), stride } };
         block.number_from(1);
         block
     }

@@ -33,7 +33,7 @@ impl Expect {
         self.next
     }
 
-    fn is_next(&mut self, number: u32, last: u8) -> bool {
+    pub(super) fn is_next(&mut self, number: u32, last: u8) -> bool {
         let good = number == self.next && last == last_byte(self.slot);
         self.next = self.next.wrapping_add(self.step);
         self.slot += self.step;

@@ -9,16 +9,19 @@
 //! index   u32 len | u32 index | payload            len counts the index
 //! single  header (16) | payload                    a PUB frame; seq equals the number
 //! batch   header (16) | u16 count | u16 0 | (u16 len | payload)*
+//! peers   head | payload | tail                    an [`Envelope`]: what stands around is the same every time
 //! pieces  header (16) | FRAG (8) | SRC (8) | part  messages that do not fit one frame
 //! ```
 
 mod block;
 mod check;
+mod envelope;
 mod frames;
 mod receive;
 
 pub use block::Block;
 pub use check::{Batch, Expect, Index, Pieces, Relay, Single, Units};
+pub use envelope::{Envelope, Enveloped};
 pub use frames::Frames;
 pub use receive::{Fault, Receive, Walk, goodbye};
 

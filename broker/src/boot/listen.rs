@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{Backlog, setsockopt, sockopt};
 
-use super::BootError;
+use super::{BootError, open_to_all};
 use crate::config::Settings;
 use crate::config::url::{ListenUrl, Place};
 use crate::descriptors;
@@ -20,7 +20,7 @@ use crate::descriptors;
 /// for its connections to have it from their first moment: what another has begun to pace, it would go on pacing.
 pub const UNPACED: &str = "reno";
 /// Bytes that a socket for datagrams should hold; the system may allow less.
-const DATAGRAM_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const DATAGRAM_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Times an address in use is tried again.
 const REBINDS_MAX: u32 = 25;
 /// Pause before it is.
@@ -33,6 +33,8 @@ pub struct Endpoint {
     pub url: ListenUrl,
     /// The listening socket, until the accepting shard takes it; a serial port has none.
     pub(super) socket: Option<OwnedFd>,
+    /// Of a link to all: the socket that speaks.
+    pub(super) mouth: Option<OwnedFd>,
 }
 
 /// Binds every endpoint; on a failure none is kept.
@@ -74,7 +76,7 @@ fn bind(url: &ListenUrl, settings: &Settings) -> Result<Endpoint, BootError> {
             }
             let _ = setsockopt(&socket, sockopt::RcvBuf, &DATAGRAM_BUFFER_BYTES);
             let _ = setsockopt(&socket, sockopt::SndBuf, &DATAGRAM_BUFFER_BYTES);
-            return Ok(Endpoint { url, socket: Some(OwnedFd::from(socket)) });
+            return Ok(Endpoint { url, socket: Some(OwnedFd::from(socket)), mouth: None });
         }
         Place::Unix(path) => {
             let path = path.clone();
@@ -84,11 +86,15 @@ fn bind(url: &ListenUrl, settings: &Settings) -> Result<Endpoint, BootError> {
             OwnedFd::from(listener)
         }
         // Its shard opens it, and again whenever it was unplugged.
-        Place::Serial(_) => return Ok(Endpoint { url, socket: None }),
+        Place::Serial(_) => return Ok(Endpoint { url, socket: None, mouth: None }),
+        Place::Broadcast(options) => {
+            let (ear, mouth) = patiently(|| open_to_all(options)).map_err(|error| explain_ip(&url, &error))?;
+            return Ok(Endpoint { url, socket: Some(ear), mouth: Some(mouth) });
+        }
     };
     nix::sys::socket::listen(&socket, backlog)
         .map_err(|error| BootError::new(format!("cannot listen on {url}: {error}")))?;
-    Ok(Endpoint { url, socket: Some(socket) })
+    Ok(Endpoint { url, socket: Some(socket), mouth: None })
 }
 
 /// Tries again for a while if the address is in use: the kernel gives up a killed broker's listening sockets together with
@@ -133,6 +139,7 @@ fn explain_ip(url: &ListenUrl, error: &io::Error) -> BootError {
     let (host, port, scheme, sockets) = match &url.place {
         Place::Tcp { host, port } => (host, port, "tcp", "-ltnp"),
         Place::Udp { host, port } => (host, port, "udp", "-lunp"),
+        Place::Broadcast(options) => (&options.group.to_string(), &options.port, "udp", "-lunp"),
         Place::Unix(_) | Place::Serial(_) => return BootError::new(error.to_string()),
     };
     if let Some(remedy) = descriptors::remedy_if_out(error) {

@@ -1,5 +1,6 @@
 //! From settings to running shards: limits, identity, listeners, threads; and their orderly end.
 
+mod broadcast;
 pub mod identity;
 pub mod listen;
 
@@ -20,9 +21,10 @@ use crate::intern::Intern;
 use crate::io::uring::{Doorbell, UringIo, UringParts};
 use crate::io::{ListenerId, Wait};
 use crate::mesh;
-use crate::shard::{Identity, Shard, ShardParts, Status};
+use crate::shard::{Identity, Shard, ShardParts, Status, ToAll};
 
-use self::listen::Endpoint;
+use self::broadcast::open as open_to_all;
+use self::listen::{DATAGRAM_BUFFER_BYTES, Endpoint};
 
 /// Why the broker could not start or go on: one paragraph, with the remedy.
 #[derive(Debug)]
@@ -113,14 +115,24 @@ impl Broker {
             let mut listeners = Vec::new();
             let mut bounds = Vec::new();
             let mut datagrams = Vec::new();
+            let mut broadcasts = Vec::new();
             if id == 0 {
                 for endpoint in &mut self.endpoints {
                     if let Some(socket) = endpoint.socket.take() {
-                        if matches!(endpoint.url.place, Place::Udp { .. }) {
-                            datagrams.push(ListenerId(bounds.len() as u16));
+                        let ear = ListenerId(bounds.len() as u16);
+                        if matches!(endpoint.url.place, Place::Udp { .. } | Place::Broadcast(_)) {
+                            datagrams.push(ear);
                         }
                         bounds.push(endpoint.url.connections_max);
                         listeners.push(socket);
+                        if let (Place::Broadcast(options), Some(socket)) = (&endpoint.url.place, endpoint.mouth.take())
+                        {
+                            let mouth = ListenerId(bounds.len() as u16);
+                            datagrams.push(mouth);
+                            bounds.push(0);
+                            listeners.push(socket);
+                            broadcasts.push(ToAll { ear, mouth, options: options.clone() });
+                        }
                     }
                 }
             }
@@ -144,7 +156,8 @@ impl Broker {
                     }
                 };
                 tracing::debug!(shard = id, features = ?io.features(), "ring open");
-                let parts = ShardParts { io, mesh, intern, settings, identity, listeners: bounds, datagrams };
+                let parts =
+                    ShardParts { io, mesh, intern, settings, identity, listeners: bounds, datagrams, broadcasts };
                 let mut shard = Shard::new(parts);
                 shard.start();
                 let _ = report.send(Ok(()));

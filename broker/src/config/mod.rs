@@ -41,6 +41,12 @@ pub struct Limits {
     pub outbox_bytes_max: u32,
     /// Bytes a publisher may send on a lane ahead of what has been routed, if it keeps to credit; what is stopped waits here.
     pub lane_credit_bytes: u32,
+    /// Bytes a second that are sent to one peer at most, unless its endpoint says otherwise; 0: no limit.
+    pub egress_bytes_per_s: u32,
+    /// Bytes of messages a second that one peer may publish, unless its endpoint says otherwise; 0: no limit.
+    pub ingress_bytes_per_s: u32,
+    /// Bytes that go at once after a silence, where there is a limit.
+    pub rate_burst_bytes: u32,
     /// How long publishers may be stopped by one peer before that peer is disconnected.
     pub block_ms_max: u32,
     /// How long preface and handshake may take.
@@ -145,6 +151,16 @@ pub struct Settings {
     pub peers: PeerRules,
 }
 
+impl Settings {
+    /// Bytes per second to and from each peer that connects through this endpoint (they are numbered without serial ports).
+    pub fn rates_of(&self, endpoint: u16) -> (u32, u32) {
+        let url = self.listen.iter().filter(|url| !url.is_serial()).nth(usize::from(endpoint));
+        let (egress, ingress) = url.map_or((0, 0), |url| (url.egress_bytes_per_s, url.ingress_bytes_per_s));
+        let first = |said, otherwise| if said > 0 { said } else { otherwise };
+        (first(egress, self.limits.egress_bytes_per_s), first(ingress, self.limits.ingress_bytes_per_s))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -166,6 +182,9 @@ impl Default for Settings {
                 retained_bytes_max: 64 * 1024 * 1024,
                 outbox_bytes_max: 1024 * 1024,
                 lane_credit_bytes: limits::LANE_CREDIT_BYTES_DEFAULT as u32,
+                egress_bytes_per_s: 0,
+                ingress_bytes_per_s: 0,
+                rate_burst_bytes: 64 * 1024,
                 block_ms_max: 5_000,
                 handshake_ms_max: limits::HANDSHAKE_MS_MAX_DEFAULT,
                 partial_frame_ms_max: limits::PARTIAL_FRAME_MS_MAX_DEFAULT,

@@ -3,6 +3,7 @@
 pub mod about;
 pub mod datagrams;
 pub mod lasting;
+pub mod paced;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use laneway_proto::time::Instant;
 use self::about::About;
 use self::datagrams::DatagramLink;
 use self::lasting::{Lasting, LinkState};
+use self::paced::Paced;
+use crate::config::Settings;
 use crate::confirms::Confirms;
 use crate::counters::CloseReason;
 use crate::histogram::Histogram;
@@ -24,6 +27,7 @@ use crate::inbox::granted::Granted;
 use crate::intern::TopicIndex;
 use crate::io::{ListenerId, PeerAddress, Socket};
 use crate::outbox::Outbox;
+use crate::rate::Rate;
 use crate::retained::replay::Replay;
 
 /// Whether bytes are being received.
@@ -147,6 +151,8 @@ pub struct Conn {
     pub stops: u32,
     /// It waits for room towards another shard.
     pub waits_for_mesh: bool,
+    /// How fast it may publish, if that is limited.
+    pub paced: Option<Box<Paced>>,
     /// It is in the line of publishers that may go on.
     pub in_line: bool,
     /// The peer will send nothing more, for this reason.
@@ -173,7 +179,7 @@ pub struct Conn {
     pub node_id: [u8; NODE_ID_BYTES],
 }
 
-const _: () = assert!(size_of::<Conn>() <= 672, "ten thousand idle connections stay small");
+const _: () = assert!(size_of::<Conn>() <= 688, "ten thousand idle connections stay small");
 
 impl Conn {
     /// A peer that has just connected.
@@ -203,6 +209,7 @@ impl Conn {
             takes_batches: false,
             stops: 0,
             waits_for_mesh: false,
+            paced: None,
             in_line: false,
             ended: None,
             closing: None,
@@ -218,10 +225,24 @@ impl Conn {
         }
     }
 
+    /// Keeps its link to the rates that are set for it.
+    pub fn limit(&mut self, now: Instant, settings: &Settings) {
+        let (egress, ingress) = settings.rates_of(self.listener.0);
+        let burst_bytes = settings.limits.rate_burst_bytes;
+        if let Some(rate) = Rate::new(egress, burst_bytes) {
+            self.outbox.limit(rate);
+        }
+        self.paced = Rate::new(ingress, burst_bytes).map(|rate| Box::new(Paced::new(now, rate)));
+    }
+
     /// Whether what it sends has to wait, on all lanes: of who keeps to credit only the lanes wait that have to.
-    pub const fn is_stopped(&self) -> bool {
-        let stopped = self.stops > 0 || self.waits_for_mesh;
+    pub fn is_stopped(&self) -> bool {
+        let stopped = self.stops > 0 || self.waits_for_mesh || self.is_ahead_of_its_rate();
         stopped && self.inbox.granted.is_none() || self.moving.is_some()
+    }
+
+    fn is_ahead_of_its_rate(&self) -> bool {
+        self.paced.as_ref().is_some_and(|paced| paced.is_stopped())
     }
 
     /// What it may send, if it keeps to credit.
@@ -262,7 +283,7 @@ impl Conn {
     /// Whether messages may go from its buffer straight to a queue: the session is open and nothing stands before them.
     pub fn is_plain(&self) -> bool {
         let inbox = &self.inbox;
-        let free = self.closing.is_none() && inbox.partial.is_none() && inbox.stalled.is_none();
+        let free = self.closing.is_none() && self.paced.is_none() && inbox.partial.is_none() && inbox.stalled.is_none();
         let waits = inbox.granted.as_ref().is_some_and(|granted| granted.is_waiting());
         free && !waits && self.session.state() == State::Open
     }
@@ -277,6 +298,7 @@ impl Conn {
         match &self.address {
             PeerAddress::Tcp(address) => address.to_string(),
             PeerAddress::Udp(address) => format!("udp {address}"),
+            PeerAddress::All(address) => format!("all at {address}"),
             PeerAddress::Unix { uid, pid } => format!("uid {uid}, process {pid}"),
             PeerAddress::Tty(path) => format!("serial {path}"),
             PeerAddress::Unknown => "unknown".into(),

@@ -26,7 +26,7 @@ use laneway_proto::time::Instant;
 
 use crate::pool::{BufId, Piece, Pool};
 use crate::slab::Key;
-use crate::tty::TtyOptions;
+use crate::tty::{TtyErrors, TtyOptions};
 
 /// Ranges one send gathers at most.
 pub const SEND_PIECES_MAX: usize = 64;
@@ -62,6 +62,8 @@ pub enum PeerAddress {
     Tcp(SocketAddr),
     /// A UDP peer.
     Udp(SocketAddr),
+    /// All who listen at a broadcast or multicast address.
+    All(SocketAddr),
     /// A process on this machine, by its user.
     Unix {
         /// Effective user id of the peer when it connected.
@@ -80,7 +82,7 @@ impl PeerAddress {
     pub const fn is_loopback(&self) -> bool {
         match self {
             Self::Tcp(address) | Self::Udp(address) => address.ip().is_loopback(),
-            Self::Unix { .. } | Self::Tty(_) | Self::Unknown => false,
+            Self::All(_) | Self::Unix { .. } | Self::Tty(_) | Self::Unknown => false,
         }
     }
 }
@@ -243,6 +245,9 @@ pub trait Io {
 
     /// Bytes that a serial port has taken and that have not left, as far as its driver knows.
     fn tty_unsent(&self, socket: Socket) -> u32;
+
+    /// What the driver of a serial port has counted; nothing if it does not count.
+    fn tty_errors(&self, socket: Socket) -> TtyErrors;
 
     /// Starts receiving into ingress buffers.
     fn receive(&mut self, key: Key, socket: Socket, how: Receive);

@@ -2,11 +2,14 @@
 //!
 //! To the broker a device is a peer like any other: it says HELLO, declares topics, subscribes and publishes in the frames
 //! of stream links, which are made here from what it says on its line (`upward`), and what is for it is taken from its
-//! outbox one frame at a time, when the line can take it (`downward`), so that nothing waits below the outbox's queues.
+//! outbox one frame at a time, when the line can take it (`downward`), so that nothing waits below the outbox's queues. A
+//! device that speaks another protocol is the same to the broker (`foreign`).
 
 mod downward;
 mod fates;
+mod foreign;
 mod grants;
+mod talker;
 mod topics;
 mod upward;
 
@@ -28,7 +31,9 @@ use laneway_proto::time::Instant;
 
 pub use self::fates::Count;
 use self::fates::Fates;
+pub use self::foreign::{Foreign, ForeignCounters};
 use self::grants::{CREDIT_FRAMES, Grant};
+pub use self::talker::{Seen, Talker};
 use self::topics::{Knows, Topics};
 use crate::counters::Drops;
 use crate::outbox::Outbox;
@@ -67,6 +72,10 @@ pub struct LineSetup<'a> {
     pub lanes: &'a LaneTable,
     /// Topics that a session may publish on.
     pub topics_max: u32,
+    /// The device's address on a half-duplex line; 0: it has its line for itself.
+    pub address: u8,
+    /// Devices on the line.
+    pub devices: u8,
 }
 
 /// What the shard has to know.
@@ -80,6 +89,8 @@ pub enum Happened {
     Said,
     /// The device has received something, or never will.
     Counted(Count),
+    /// On a half-duplex line: the device has said all it wants to say in its turn.
+    TurnOver,
 }
 
 /// What waits for the device, or is under way to it.
@@ -155,7 +166,9 @@ pub struct Line {
 fn setup(line: &LineSetup<'_>) -> Setup<LINE_LANES> {
     let mtu = mtu_of_baud(line.baud);
     let frame_ms = (u64::from(mtu) + OVERHEAD_BYTES as u64) * 10_000 / u64::from(line.baud.max(1));
-    let dead_ms = SERIAL_DEAD_MS_DEFAULT.max((30 * frame_ms).min(u64::from(u16::MAX)) as u32) as u16;
+    // Where devices take turns, each hears of the host once a round only.
+    let frames = 30 * u64::from(line.devices.max(1));
+    let dead_ms = SERIAL_DEAD_MS_DEFAULT.max((frames * frame_ms).min(u64::from(u16::MAX)) as u32) as u16;
     let lanes = std::array::from_fn(|lane| {
         let spec = line.lanes.get(lane as u8);
         let kind = spec.map_or(LaneKind::UU, |spec| spec.kind);
@@ -177,7 +190,7 @@ fn setup(line: &LineSetup<'_>) -> Setup<LINE_LANES> {
         dead_ms,
         baud: line.baud,
         topics_hash: 0,
-        address: 0,
+        address: line.address,
         asks_time: false,
         lanes,
     }
@@ -235,6 +248,16 @@ impl Line {
         self.link.close(now, code);
     }
 
+    /// Half-duplex: the host's turn for this device begins, see [`SerialLink::begin_turn`].
+    pub fn begin_turn(&mut self, now: Instant, own_us: u32, budget_us: u32, unanswered: bool) {
+        self.link.begin_turn(now, own_us, budget_us, unanswered);
+    }
+
+    /// Half-duplex: whether the host may still send.
+    pub fn is_our_turn(&self) -> bool {
+        self.link.is_our_turn()
+    }
+
     /// The next thing the shard has to know; called until `None` after every other call.
     pub fn poll(&mut self) -> Option<Happened> {
         loop {
@@ -260,7 +283,8 @@ impl Line {
                         desk.on_finished(message, outcome);
                     }
                 }
-                Event::Clock(_) | Event::TurnOver { .. } => {}
+                Event::TurnOver { .. } => return Some(Happened::TurnOver),
+                Event::Clock(_) => {}
             }
         }
     }

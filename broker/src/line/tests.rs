@@ -106,7 +106,14 @@ struct Bench {
 impl Bench {
     /// Both are there, and the device takes part in the lanes that `has` says.
     fn new(has: impl Fn(u8) -> bool) -> Self {
-        let host = LineSetup { baud: BAUD, node_id: [1; 8], lanes: &LaneTable::STANDARD, topics_max: 8 };
+        let host = LineSetup {
+            baud: BAUD,
+            node_id: [1; 8],
+            lanes: &LaneTable::STANDARD,
+            topics_max: 8,
+            address: 0,
+            devices: 1,
+        };
         let mut setup = Setup { role: Role::Device, node_id: [2; 8], name: "probe", ..setup(&host) };
         for lane in &mut setup.lanes {
             (lane.offer.assembly, lane.offer.credit) = (1_024, 0);
@@ -218,6 +225,7 @@ impl Bench {
                 Happened::Ended(_) => self.outbox.clear(&mut self.pool),
                 Happened::Said => self.line.take_up(&mut self.said),
                 Happened::Counted(count) => self.counts.push(count),
+                Happened::TurnOver => {}
             }
         }
     }

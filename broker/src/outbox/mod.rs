@@ -41,6 +41,7 @@ use self::wire::Wire;
 use crate::counters::{ByReason, Drops};
 use crate::io::SEND_PIECES_MAX;
 use crate::pool::{Piece, Pool};
+use crate::rate::Rate;
 use crate::slab::Key;
 
 /// Bytes given a place on the link at once while one lane is in use: enough to keep the kernel busy.
@@ -129,6 +130,8 @@ pub struct Outbox {
     count_waits: u32,
     /// Every lane is ahead of its rate until then.
     paused_until: Option<Instant>,
+    /// How fast the link is sent on, if that is limited.
+    link_rate: Option<Box<Rate>>,
     /// Leaves behind everything else.
     last: Vec<u8>,
     /// Lanes (a bit each) that the link takes no more of for now.
@@ -398,9 +401,17 @@ impl Outbox {
         drops: &mut Drops,
     ) -> usize {
         self.paused_until = None;
+        let link_bytes = match &mut self.link_rate {
+            None => u64::MAX,
+            Some(rate) => match rate.left(now) {
+                Some(bytes) => bytes as u64,
+                None => return 0,
+            },
+        };
         self.push_due(now, pool, drops);
         self.report_due_losses(now, pool);
         let bytes_max = if self.scheduler.is_some() { WIRE_BYTES_MAX_SHARED } else { WIRE_BYTES_MAX };
+        let bytes_max = bytes_max.min(link_bytes);
         while self.wire.bytes() < bytes_max && self.wire.pieces() < SEND_PIECES_MAX {
             let (lane, turn_bytes) = match &mut self.scheduler {
                 None => (None, u64::MAX),
@@ -416,6 +427,10 @@ impl Outbox {
             // One lane in use: whole entries, up to the bound.
             let room = turn_bytes.min(bytes_max - self.wire.bytes());
             let taken = self.take_from(now, lane, room, pool, drops);
+            if taken > 0 && self.link_rate.is_some() {
+                // It is us who hold it back.
+                self.queues.iter_mut().for_each(|queue| queue.block_anew(now));
+            }
             let waits = taken == 0 && self.has_waiting(lane);
             let uncounted = self.is_uncounted();
             self.credit_waits += u32::from(waits && self.credit.is_some() && !uncounted);
@@ -438,7 +453,11 @@ impl Outbox {
             let last = std::mem::take(&mut self.last);
             self.wire.push_copy(&last, pool);
         }
-        self.wire.start_send(out)
+        let count = self.wire.start_send(out);
+        if let Some(rate) = &mut self.link_rate {
+            rate.take(now, out[..count].iter().map(|piece| u64::from(piece.len)).sum());
+        }
+        count
     }
 
     /// For a link that chooses the lane itself: appends to `out` what the broker says and reports and, if a lane is named, the
@@ -461,6 +480,10 @@ impl Outbox {
 
     /// The send is over and took `sent` bytes from the front. True if that was not all it was given.
     pub fn on_sent(&mut self, sent: u32, pool: &mut Pool) -> bool {
+        let unsent = self.wire.bytes_in_flight().saturating_sub(u64::from(sent));
+        if let Some(rate) = &mut self.link_rate {
+            rate.give_back(unsent);
+        }
         self.wire.on_sent(sent, pool)
     }
 
@@ -472,6 +495,11 @@ impl Outbox {
     /// A send in flight came to an end that took nothing, after [`Self::clear`] or a failure.
     pub const fn on_send_failed(&mut self) {
         self.wire.on_send_failed();
+    }
+
+    /// From now on no more is sent than `rate` allows.
+    pub fn limit(&mut self, rate: Rate) {
+        self.link_rate = Some(Box::new(rate));
     }
 
     /// Drops everything that waits. A send in flight keeps its own references.
@@ -593,11 +621,14 @@ impl Outbox {
         }
     }
 
-    /// When [`Self::start_send`] has something to do without anything being queued: a report is due, or a lane's rate
-    /// allows more. `None` while a send is in flight: its end comes first.
+    /// When [`Self::start_send`] has something to do without anything being queued: a report is due, or a rate allows
+    /// more. `None` while a send is in flight: its end comes first.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.in_flight() {
             return None;
+        }
+        if let Some(until) = self.link_rate.as_ref().and_then(|rate| rate.poll_timeout()) {
+            return Some(until);
         }
         let due = self.losses.as_ref().and_then(|losses| losses.due());
         let kept = self.rates.as_ref().and_then(|rates| rates.due());

@@ -50,6 +50,11 @@ impl Wire {
         self.in_flight.is_some()
     }
 
+    /// Bytes of the send in flight.
+    pub fn bytes_in_flight(&self) -> u64 {
+        self.in_flight.unwrap_or(0)
+    }
+
     /// Appends a copy of `bytes`.
     pub fn push_copy(&mut self, bytes: &[u8], pool: &mut Pool) {
         self.push_copy_seen(bytes, pool, &mut |_, _| {});

@@ -71,7 +71,11 @@ const fn socket_options(settings: &Settings, address: &PeerAddress) -> SocketOpt
             send_buffer_bytes: settings.unix.send_buffer_bytes,
             receive_buffer_bytes: tcp.receive_buffer_bytes,
         },
-        PeerAddress::Tcp(_) | PeerAddress::Udp(_) | PeerAddress::Tty(_) | PeerAddress::Unknown => SocketOptions {
+        PeerAddress::Tcp(_)
+        | PeerAddress::Udp(_)
+        | PeerAddress::All(_)
+        | PeerAddress::Tty(_)
+        | PeerAddress::Unknown => SocketOptions {
             nodelay: tcp.nodelay,
             paced_again: !tcp.loopback_paced && !address.is_loopback(),
             keepalive_s: tcp.keepalive_s,
@@ -171,8 +175,17 @@ impl<I: Io> Shard<I> {
             receiving: Receiving::Many,
             ..Conn::new(socket, address, listener, session, now)
         });
+        self.limit_rates(key);
         self.io.receive(key, socket, Receive::Many);
         self.arm_timer(key);
+    }
+
+    /// Keeps a new connection to its rates.
+    pub(super) fn limit_rates(&mut self, key: Key) {
+        let now = self.now();
+        if let Some(conn) = self.conns.at_mut(key) {
+            conn.limit(now, &self.settings);
+        }
     }
 
     /// The connection works without them, as the system's defaults are.

@@ -128,7 +128,7 @@ impl<I: Io> Shard<I> {
         if let Some(link) = conn.datagrams.as_deref_mut() {
             // The peer has all of it, or will not get it.
             closing.finished_sending = true;
-            if link.stream.is_done() || closing.until <= now {
+            if link.speech.is_done() || closing.until <= now {
                 self.let_go(key);
             } else {
                 self.list_link(key);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::net::{IpAddr, SocketAddr};
 
+use laneway_proto::datagram::broadcast::Sent;
 use laneway_proto::datagram::limits::{COOKIE_MS, DATAGRAM_BYTES_MAX};
 use laneway_proto::datagram::session::accept::{self, Answer, Attempt};
 use laneway_proto::datagram::stream::{End, Stream};
@@ -31,12 +32,21 @@ const DUE_AGAIN: Duration = Duration::from_micros(500);
 /// A client's attempt, as long as its session lives: its address, its own session and its epoch.
 type Client = (SocketAddr, u32, u16);
 
+/// A listener that hears what is said to all, and the connection that it is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ear {
+    pub(super) listener: ListenerId,
+    pub(super) key: Key,
+}
+
 /// The sessions over UDP of a shard.
 #[derive(Debug)]
 pub(super) struct Datagrams {
     listeners: Vec<ListenerId>,
     by_session: HashMap<u32, Key>,
     by_client: HashMap<Client, Key>,
+    /// Links to all.
+    ears: Vec<Ear>,
     /// Those that have something to take or to send.
     busy: Vec<Key>,
     made: u64,
@@ -51,6 +61,7 @@ impl Datagrams {
             listeners,
             by_session: HashMap::new(),
             by_client: HashMap::new(),
+            ears: Vec::new(),
             busy: Vec::new(),
             made: 0,
             secret,
@@ -60,6 +71,15 @@ impl Datagrams {
 
     pub(super) fn takes(&self, listener: ListenerId) -> bool {
         self.listeners.contains(&listener)
+    }
+
+    /// A link to all is up.
+    pub(super) fn add_ear(&mut self, ear: Ear) {
+        self.ears.push(ear);
+    }
+
+    fn heard_by(&self, listener: ListenerId) -> Option<Key> {
+        self.ears.iter().find(|ear| ear.listener == listener).map(|ear| ear.key)
     }
 
     /// A number that only who knows the secret can tell.
@@ -105,6 +125,11 @@ impl<I: Io> Shard<I> {
     pub(super) fn on_datagram(&mut self, listener: ListenerId, from: SocketAddr, piece: Piece) {
         self.counters.datagrams_in += 1;
         let now = self.io.now();
+        if let Some(key) = self.datagrams.heard_by(listener) {
+            self.hear(now, key, from, piece);
+            self.io.pool_mut().release(piece.buf);
+            return;
+        }
         let bytes = self.io.pool().piece(piece);
         match accept::session_of(bytes) {
             Ok(Some(session)) => match self.datagrams.by_session.get(&session) {
@@ -125,10 +150,10 @@ impl<I: Io> Shard<I> {
     /// A datagram of a session.
     fn hear(&mut self, now: Instant, key: Key, from: SocketAddr, piece: Piece) {
         let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut()) else { return };
-        match link.stream.on_datagram(now, self.io.pool().piece(piece)) {
-            Ok(heard) if heard.newest => link.to = from,
-            Ok(_) => {}
-            Err(_) => self.counters.datagrams_stray += 1,
+        match link.speech.on_datagram(now, from, self.io.pool().piece(piece)) {
+            Some(true) => link.to = from,
+            Some(false) => {}
+            None => self.counters.datagrams_stray += 1,
         }
         self.list_link(key);
     }
@@ -143,8 +168,10 @@ impl<I: Io> Shard<I> {
         };
         let client = (from, attempt.own, attempt.epoch);
         if let Some(&key) = self.datagrams.by_client.get(&client) {
-            if let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut()) {
-                link.stream.on_attempt(&attempt);
+            if let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut())
+                && let Some(stream) = link.session_mut()
+            {
+                stream.on_attempt(&attempt);
             }
             self.list_link(key);
             return;
@@ -173,7 +200,7 @@ impl<I: Io> Shard<I> {
     /// Sessions whose first datagram has not come yet.
     fn unproven(&self) -> usize {
         let links = self.datagrams.by_session.values().filter_map(|&key| self.conns.at(key)?.datagrams.as_ref());
-        links.filter(|link| !link.stream.is_proven()).count()
+        links.filter(|link| link.session().is_some_and(|stream| !stream.is_proven())).count()
     }
 
     /// Takes a session in.
@@ -190,6 +217,7 @@ impl<I: Io> Shard<I> {
             datagrams: Some(Box::new(DatagramLink::new(stream, from))),
             ..Conn::new(Socket::NONE, address, listener, session, now)
         });
+        self.limit_rates(key);
         self.datagrams.by_session.insert(number, key);
         self.datagrams.by_client.insert(client, key);
         self.list_link(key);
@@ -198,8 +226,12 @@ impl<I: Io> Shard<I> {
 
     /// The session of a connection is over.
     pub(super) fn forget_link(&mut self, link: &DatagramLink) {
-        let (own, epoch) = link.stream.client();
-        self.datagrams.by_session.remove(&link.stream.own());
+        let Some(stream) = link.session() else {
+            self.datagrams.ears.retain(|ear| self.conns.at(ear.key).is_some());
+            return;
+        };
+        let (own, epoch) = stream.client();
+        self.datagrams.by_session.remove(&stream.own());
         self.datagrams.by_client.remove(&(link.from, own, epoch));
     }
 
@@ -222,16 +254,16 @@ impl<I: Io> Shard<I> {
     fn hear_link(&mut self, key: Key) {
         let Some(conn) = self.conns.at_mut(key) else { return };
         let Some(link) = conn.datagrams.as_deref() else { return };
-        let arrived = link.stream.up().len();
+        let arrived = link.speech.up().len();
         if arrived > 0 {
             conn.on_heard(self.io.now(), arrived as u64);
             self.counters.bytes_in += arrived as u64;
             let deaf = conn.is_deaf();
             let Some(link) = conn.datagrams.as_deref_mut() else { return };
             if !deaf {
-                put_unread(&mut conn.inbox, link.stream.up(), self.io.pool_mut());
+                put_unread(&mut conn.inbox, link.speech.up(), self.io.pool_mut());
             }
-            link.stream.take_up(arrived);
+            link.speech.take_up(arrived);
             self.ingest_if_free(key);
         }
         self.after_link(key);
@@ -244,8 +276,8 @@ impl<I: Io> Shard<I> {
         let waits = !conn.outbox.is_empty();
         let closing = conn.closing.is_some();
         let Some(link) = conn.datagrams.as_deref_mut() else { return };
-        link.stream.set_room(has_room);
-        let end = link.stream.end();
+        link.speech.set_room(has_room);
+        let end = link.speech.end();
         if waits {
             self.mark_dirty(key);
         }
@@ -267,10 +299,10 @@ impl<I: Io> Shard<I> {
         loop {
             let Some(conn) = self.conns.at_mut(key) else { return };
             let Some(link) = conn.datagrams.as_deref_mut() else { return };
-            if !link.stream.has_room() {
+            if !link.speech.has_room() {
                 break;
             }
-            let full = link.stream.full_lanes();
+            let full = link.speech.full_lanes();
             conn.outbox.hold(full);
             let count = self.start_send(key, &mut pieces);
             if count == 0 {
@@ -281,7 +313,7 @@ impl<I: Io> Shard<I> {
             let pool = self.io.pool_mut();
             let mut bytes = 0;
             for &piece in &pieces[..count] {
-                link.stream.offer(now, pool.piece(piece));
+                link.speech.offer(now, pool.piece(piece));
                 bytes += piece.len;
             }
             self.counters.sends += 1;
@@ -306,7 +338,7 @@ impl<I: Io> Shard<I> {
             self.pump_link(key, &mut out);
             self.arm_timer(key);
             let link = self.conns.at(key).and_then(|conn| conn.datagrams.as_ref());
-            if link.is_some_and(|link| link.poll_timeout().is_some_and(|at| at <= self.now())) {
+            if link.is_some_and(|link| link.is_due(self.now())) {
                 self.timers.set(self.now() + DUE_AGAIN, key);
             }
         }
@@ -324,13 +356,13 @@ impl<I: Io> Shard<I> {
         let mut shared: Option<(BufId, usize)> = None;
         while let Some(conn) = self.conns.at_mut(key) {
             let Some(link) = conn.datagrams.as_deref_mut() else { break };
-            let longest = link.stream.datagram_bytes().min(DATAGRAM_BYTES_MAX);
+            let longest = link.speech.datagram_bytes().min(DATAGRAM_BYTES_MAX);
             out.resize(longest, 0);
-            let Some(bytes) = link.stream.poll_transmit(now, out) else { break };
+            let Some(Sent { bytes, to }) = link.speech.poll_transmit(now, out) else { break };
             if bytes > room {
                 continue;
             }
-            let (listener, to) = (conn.listener, link.to);
+            let (listener, to) = (conn.listener, to.unwrap_or(link.to));
             let pool = self.io.pool_mut();
             let (buf, start) = match shared.take() {
                 Some((buf, start)) if start + bytes <= room => (buf, start),
@@ -365,8 +397,8 @@ impl<I: Io> Shard<I> {
     /// Sessions over UDP whose timers are due.
     pub(super) fn tick_link(&mut self, now: Instant, key: Key) {
         let Some(link) = self.conns.at_mut(key).and_then(|conn| conn.datagrams.as_deref_mut()) else { return };
-        if link.poll_timeout().is_some_and(|at| at <= now) {
-            link.stream.on_timeout(now);
+        if link.is_due(now) {
+            link.speech.on_timeout(now);
             self.list_link(key);
             self.after_link(key);
         }

@@ -38,7 +38,7 @@ pub(super) struct Body<'a> {
 impl<I: Io> Shard<I> {
     /// Routes a run of a local publisher, to all or to nobody.
     pub(super) fn deliver(&mut self, origin: Key, info: &RunInfo, body: Body<'_>) -> Flow {
-        if self.stop_if_blocked(origin, info) {
+        if self.stop_if_blocked(origin, info) || self.stop_if_ahead(origin, info) {
             return Flow::Stopped;
         }
         self.counters.on_run_in(info.lane, info.frames, info.messages);
@@ -108,6 +108,23 @@ impl<I: Io> Shard<I> {
             }
         }
         true
+    }
+
+    /// Stops the publisher for a while if it is ahead of its rate.
+    fn stop_if_ahead(&mut self, origin: Key, info: &RunInfo) -> bool {
+        let now = self.now();
+        let Some(conn) = self.conns.at_mut(origin) else { return false };
+        let Some(paced) = &mut conn.paced else { return false };
+        let (stopped, stops) = (paced.is_stopped(), paced.stops(now, info.bytes));
+        if stops && !stopped {
+            let keeps_credit = conn.inbox.granted.is_some();
+            self.counters.paused_by_rate += 1;
+            self.arm_timer(origin);
+            if !keeps_credit {
+                self.stop_receiving(origin);
+            }
+        }
+        stops
     }
 
     fn block_on(&mut self, slot: u32, service: &Service, origin: Key, lane: u8) {

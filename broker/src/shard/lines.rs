@@ -3,17 +3,17 @@
 
 use laneway_proto::error::CloseCode;
 use laneway_proto::serial::hello::SERIAL_NODE_ID_BYTES;
-use laneway_proto::serial::link::{Counters, Ended};
+use laneway_proto::serial::link::Ended;
 use laneway_proto::session::Session;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{LISTENER_SLOT_FIRST, Shard, put_unread};
+use super::{Bus, LISTENER_SLOT_FIRST, PortError, PortErrors, Shard, put_unread};
 use crate::config::Settings;
 use crate::config::url::Place;
 use crate::conn::Conn;
 use crate::counters::CloseReason;
 use crate::io::{Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket};
-use crate::line::{Count, From, Happened, Line, LineSetup, Numbers, dropping_bytes_max};
+use crate::line::{Count, From, Happened, LineSetup, Numbers, Seen, Talker, dropping_bytes_max};
 use crate::outbox::Outbox;
 use crate::outbox::tail::Tail;
 use crate::pool::{BufId, Piece};
@@ -46,7 +46,7 @@ pub(super) struct Port {
     /// Open, or being let go of.
     socket: Option<Socket>,
     /// The device's line, while the port is open.
-    line: Option<Box<Line>>,
+    line: Option<Box<Talker>>,
     receiving: bool,
     sending: bool,
     /// Frames that the port has not taken yet.
@@ -66,6 +66,11 @@ pub(super) struct Port {
     farewell_until: Option<Instant>,
     /// It was said that it cannot be opened.
     complained: bool,
+    /// A half-duplex line: whose turn it is of the devices on it, which stand behind it among the ports.
+    bus: Option<Bus>,
+    /// A device on such a line: the place of the line's port.
+    wire: Option<usize>,
+    errors: PortErrors,
 }
 
 /// The port a key stands for.
@@ -81,10 +86,24 @@ pub(super) const fn port_of(key: Key) -> Option<usize> {
 pub(super) fn ports(settings: &Settings, shard: u8, shards: u8) -> Vec<Port> {
     let ttys = settings.listen.iter().filter_map(|url| match &url.place {
         Place::Serial(tty) => Some(tty),
-        Place::Tcp { .. } | Place::Udp { .. } | Place::Unix(_) => None,
+        Place::Tcp { .. } | Place::Udp { .. } | Place::Unix(_) | Place::Broadcast(_) => None,
     });
-    let ours = ttys.skip(usize::from(shard)).step_by(usize::from(shards.max(1))).take(PORTS_MAX as usize);
-    ours.map(Port::new).collect()
+    let mut all: Vec<Port> = Vec::new();
+    for tty in ttys.skip(usize::from(shard)).step_by(usize::from(shards.max(1))) {
+        let wire = all.len();
+        let devices = tty.addresses.len();
+        if wire + devices >= PORTS_MAX as usize {
+            tracing::warn!(port = %tty, "a shard serves {PORTS_MAX} serial ports; use more shards");
+            break;
+        }
+        all.push(Port::new(tty));
+        if devices > 0 {
+            all[wire].bus = Some(Bus::new(wire + 1..wire + 1 + devices, tty.baud));
+        }
+        let alone = |&address: &u8| TtyOptions { addresses: vec![address], ..tty.clone() };
+        all.extend(tty.addresses.iter().map(|address| Port { wire: Some(wire), ..Port::new(&alone(address)) }));
+    }
+    all
 }
 
 impl Port {
@@ -106,7 +125,53 @@ impl Port {
             retry: RETRY_FIRST,
             farewell_until: None,
             complained: false,
+            bus: None,
+            wire: None,
+            errors: PortErrors::default(),
         }
+    }
+
+    pub(super) const fn bus(&self) -> Option<&Bus> {
+        self.bus.as_ref()
+    }
+
+    pub(super) const fn bus_mut(&mut self) -> Option<&mut Bus> {
+        self.bus.as_mut()
+    }
+
+    pub(super) fn line_mut(&mut self) -> Option<&mut Talker> {
+        self.line.as_deref_mut()
+    }
+
+    pub(super) const fn errors(&self) -> &PortErrors {
+        &self.errors
+    }
+
+    pub(super) const fn errors_mut(&mut self) -> &mut PortErrors {
+        &mut self.errors
+    }
+
+    /// Frames that its line has found bad, and where its driver is asked; each `None` if it is not there.
+    pub(super) fn troubles(&self) -> (Option<u64>, Option<Socket>) {
+        let bad = self.line.as_ref().map(|line| match line.seen() {
+            Seen::Device(counters, _) => u64::from(counters.bad),
+            Seen::Foreign(counters) => counters.bad,
+        });
+        (bad, self.socket)
+    }
+
+    pub(super) fn path(&self) -> String {
+        self.tty.path.display().to_string()
+    }
+
+    /// The places of the devices on its line, if those are others than itself.
+    fn members(&self) -> std::ops::Range<usize> {
+        self.bus.as_ref().map_or(0..0, Bus::members)
+    }
+
+    /// Whether it is open and to stay so.
+    fn works(&self) -> bool {
+        self.line.is_some() || self.bus.as_ref().is_some_and(Bus::is_open)
     }
 
     fn key(&self, place: usize) -> Key {
@@ -128,9 +193,9 @@ impl Port {
         self.conn.is_some()
     }
 
-    /// What its line has seen, and frames that were dropped for want of a lane; `None` while it is not open.
-    pub(super) fn counters(&self) -> Option<(&Counters, u64)> {
-        self.line.as_ref().map(|line| line.counters())
+    /// What its line has seen; `None` while it is not open.
+    pub(super) fn seen(&self) -> Option<Seen<'_>> {
+        self.line.as_ref().map(|line| line.seen())
     }
 
     /// It has no room: where nobody reads at the other end, that may be so for long.
@@ -147,7 +212,9 @@ impl Port {
 impl<I: Io> Shard<I> {
     pub(super) fn start_ports(&mut self) {
         for place in 0..self.ports.len() {
-            self.open_port(place);
+            if self.ports[place].wire.is_none() {
+                self.open_port(place);
+            }
         }
     }
 
@@ -159,20 +226,20 @@ impl<I: Io> Shard<I> {
         let port = &mut self.ports[place];
         match self.io.open_tty(&port.tty) {
             Ok(socket) => {
-                port.opened += 1;
-                let entropy = entropy(self.identity.epoch, place as u64, u64::from(port.opened), self.io.clock());
-                let mut node_id = [0; SERIAL_NODE_ID_BYTES];
-                node_id.copy_from_slice(&self.identity.node_id[..SERIAL_NODE_ID_BYTES]);
-                let setup = LineSetup {
-                    baud: port.tty.baud,
-                    node_id,
-                    lanes: &self.settings.lanes,
-                    topics_max: self.settings.limits.session_topics_max,
-                };
-                port.line = Some(Box::new(Line::new(now, &setup, entropy, port.numbers)));
                 (port.socket, port.receiving, port.sending) = (Some(socket), true, false);
                 (port.retry, port.complained) = (RETRY_FIRST, false);
                 tracing::info!(port = %port.tty, "serial port open");
+                port.errors.on_opened(self.io.tty_errors(socket));
+                match &mut port.bus {
+                    Some(bus) => {
+                        bus.set_open(true);
+                        port.opened += 1;
+                        let (members, devices) = (bus.members(), bus.members().len() as u8);
+                        members.for_each(|member| self.new_line(member, devices));
+                    }
+                    None => self.new_line(place, 1),
+                }
+                let port = &self.ports[place];
                 let key = port.key(place);
                 self.io.receive(key, socket, Receive::Many);
                 self.serve_port(place);
@@ -190,6 +257,26 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// A device may be there, as one of so many.
+    fn new_line(&mut self, place: usize, devices: u8) {
+        let now = self.now();
+        let port = &mut self.ports[place];
+        port.opened += 1;
+        let entropy = entropy(self.identity.epoch, place as u64, u64::from(port.opened), self.io.clock());
+        let mut node_id = [0; SERIAL_NODE_ID_BYTES];
+        node_id.copy_from_slice(&self.identity.node_id[..SERIAL_NODE_ID_BYTES]);
+        let setup = LineSetup {
+            baud: port.tty.baud,
+            node_id,
+            lanes: &self.settings.lanes,
+            topics_max: self.settings.limits.session_topics_max,
+            address: port.tty.addresses.first().copied().filter(|_| port.wire.is_some()).unwrap_or_default(),
+            devices,
+        };
+        port.errors.on_begun();
+        port.line = Some(Box::new(Talker::new(now, &port.tty, &setup, entropy, port.numbers)));
+    }
+
     /// What a port has said. False if the completion is not one of the port as it is open now.
     pub(super) fn on_port_received(&mut self, key: Key, buf: BufId, len: u32) -> bool {
         let bytes = self.io.pool().piece(Piece { buf, start: 0, len }).to_vec();
@@ -197,13 +284,16 @@ impl<I: Io> Shard<I> {
         let Some(place) = self.port_at(key) else { return false };
         self.counters.bytes_in += u64::from(len);
         let now = self.now();
+        // On a half-duplex line, of the device whose turn it is; what comes in nobody's turn is of nobody.
+        let speaker = self.ports[place].bus.as_mut().map_or(Some(place), |bus| bus.on_heard(now));
         let mut rest = &bytes[..];
-        while let Some(line) = self.ports[place].line.as_mut()
+        while let Some(speaker) = speaker
+            && let Some(line) = self.ports[speaker].line.as_mut()
             && !rest.is_empty()
         {
             let taken = line.on_bytes(now, rest);
             rest = &rest[taken..];
-            self.take_line_events(place);
+            self.take_line_events(speaker);
         }
         self.serve_port(place);
         true
@@ -214,7 +304,7 @@ impl<I: Io> Shard<I> {
         let port = &mut self.ports[place];
         port.receiving = false;
         match end {
-            ReceiveEnd::Restart | ReceiveEnd::NoBuffers if port.line.is_some() => {
+            ReceiveEnd::Restart | ReceiveEnd::NoBuffers if port.works() => {
                 port.blocked_until = Some(self.io.now() + NO_ROOM);
                 self.serve_port(place);
             }
@@ -242,13 +332,13 @@ impl<I: Io> Shard<I> {
                     self.counters.sends_short += 1;
                     port.block(now);
                 }
-                if port.line.is_some() {
+                if port.works() {
                     self.serve_port(place);
                 } else {
                     self.lose_port(place);
                 }
             }
-            Err(Errno(libc::EAGAIN | libc::EINTR)) if port.line.is_some() => {
+            Err(Errno(libc::EAGAIN | libc::EINTR)) if port.works() => {
                 port.block(now);
                 self.serve_port(place);
             }
@@ -264,10 +354,11 @@ impl<I: Io> Shard<I> {
         if port.timer_at.is_some_and(|at| at <= now) {
             port.timer_at = None;
         }
-        if port.socket.is_none() {
+        if port.socket.is_none() && port.wire.is_none() {
             if port.timer_at.is_none() {
                 self.open_port(place);
             }
+            self.tell_errors(place);
             return;
         }
         self.serve_port(place);
@@ -279,7 +370,7 @@ impl<I: Io> Shard<I> {
         (port.key(place) == key && port.socket.is_some()).then_some(place)
     }
 
-    fn set_port_timer(&mut self, place: usize, at: Instant) {
+    pub(super) fn set_port_timer(&mut self, place: usize, at: Instant) {
         let port = &mut self.ports[place];
         if port.timer_at.is_none_or(|set| at < set) {
             port.timer_at = Some(at);
@@ -309,6 +400,37 @@ impl<I: Io> Shard<I> {
 
     /// Everything that is due on a port: timers, frames that the line can take, and when to come back.
     fn serve_port(&mut self, place: usize) {
+        self.serve_line(place);
+        if let Some(wire) = self.ports[place].wire {
+            let wakes = self.ports[place].farewell_until;
+            wakes.into_iter().for_each(|at| self.set_port_timer(place, at));
+            return self.serve_bus(wire);
+        }
+        if self.ports[place].bus.is_some() {
+            self.ports[place].members().for_each(|member| self.serve_line(member));
+            self.serve_bus(place);
+        } else {
+            self.transmit(place);
+        }
+        let now = self.now();
+        let port = &mut self.ports[place];
+        let Some(socket) = port.socket.filter(|_| port.works()) else { return };
+        if !port.receiving && port.blocked_until.is_none() {
+            port.receiving = true;
+            let key = port.key(place);
+            self.io.receive(key, socket, Receive::Many);
+        }
+        // While something is being sent its end comes first.
+        let busy = if port.sending { Some(now + NO_ROOM) } else { port.blocked_until };
+        let due = port.line.as_ref().and_then(|line| line.poll_timeout(now));
+        let due = due.map(|at| busy.map_or(at, |busy| at.max(busy)));
+        if let Some(at) = [due, port.blocked_until, port.farewell_until].into_iter().flatten().min() {
+            self.set_port_timer(place, at);
+        }
+    }
+
+    /// What is due on a device's line, except that something is sent.
+    fn serve_line(&mut self, place: usize) {
         let now = self.now();
         if let Some(line) = &mut self.ports[place].line {
             line.on_timeout(now);
@@ -318,42 +440,31 @@ impl<I: Io> Shard<I> {
             let waits = conn.is_stopped() || conn.in_line || !conn.inbox.pieces.is_empty();
             !waits && self.drain.is_none()
         });
-        if let Some(line) = &mut self.ports[place].line {
+        let port = &mut self.ports[place];
+        if let Some(line) = &mut port.line {
             line.set_flowing(takes);
         }
-        self.transmit(place);
-        let port = &mut self.ports[place];
-        let (Some(line), Some(socket)) = (&port.line, port.socket) else { return };
         for until in [&mut port.blocked_until, &mut port.farewell_until] {
             *until = until.filter(|&until| until > now);
         }
-        if !port.receiving && port.blocked_until.is_none() {
-            port.receiving = true;
-            let key = port.key(place);
-            self.io.receive(key, socket, Receive::Many);
-        }
-        // While something is being sent its end comes first.
-        let busy = if port.sending { Some(now + NO_ROOM) } else { port.blocked_until };
-        let due = line.poll_timeout(now).map(|at| busy.map_or(at, |busy| at.max(busy)));
-        if let Some(at) = [due, port.blocked_until, port.farewell_until].into_iter().flatten().min() {
-            self.set_port_timer(place, at);
-        }
+        self.tell_errors(place);
     }
 
-    /// Hands what the line can take to the port.
-    fn transmit(&mut self, place: usize) {
+    /// Hands what the line can take to the port. Returns how many bytes were new.
+    pub(super) fn transmit(&mut self, place: usize) -> usize {
         let now = self.now();
         let Self { ports, conns, io, counters, unblocked, .. } = self;
-        let port = &mut ports[place];
-        let (Some(line), Some(socket)) = (&mut port.line, port.socket) else { return };
-        if port.sending || port.blocked_until.is_some_and(|until| until > now) {
-            return;
+        let wire = ports[place].wire.unwrap_or(place);
+        let Some(socket) = ports[wire].socket else { return 0 };
+        if ports[wire].sending || ports[wire].blocked_until.is_some_and(|until| until > now) {
+            return 0;
         }
-        let conn = port.conn.and_then(|key| conns.at_mut(key));
-        let mut replays = false;
-        if port.unsent.is_empty() {
+        let mut unsent = std::mem::take(&mut ports[wire].unsent);
+        let (mut replays, mut new) = (false, 0);
+        let port = &mut ports[place];
+        if let Some(line) = port.line.as_mut().filter(|_| unsent.is_empty()) {
             line.on_below(now, io.tty_unsent(socket));
-            let (outbox, bytes_out) = match conn {
+            let (outbox, bytes_out) = match port.conn.and_then(|key| conns.at_mut(key)) {
                 Some(conn) => {
                     replays = conn.replay.is_some();
                     (&mut conn.outbox, Some(&mut conn.bytes_out))
@@ -361,19 +472,22 @@ impl<I: Io> Shard<I> {
                 None => (&mut port.nothing, None),
             };
             let mut from = From { outbox, pool: io.pool_mut(), drops: &mut counters.dropped };
-            line.transmit(now, &mut from, &mut port.unsent);
+            line.transmit(now, &mut from, &mut unsent);
             from.outbox.take_unblocked(false, unblocked);
+            new = unsent.len();
             if let Some(bytes_out) = bytes_out {
-                *bytes_out += port.unsent.len() as u64;
+                *bytes_out += new as u64;
             }
         }
+        let conn = port.conn;
+        let port = &mut ports[wire];
+        port.unsent = unsent;
         if !port.unsent.is_empty() {
             port.sending = true;
-            let key = port.key(place);
+            let key = port.key(wire);
             counters.sends += 1;
             send_copy(io, key, socket, &port.unsent);
         }
-        let conn = port.conn;
         self.unblock();
         if let Some(key) = conn {
             if replays {
@@ -382,6 +496,7 @@ impl<I: Io> Shard<I> {
             self.end_line_session_if_said(place, key);
         }
         self.take_line_events(place);
+        new
     }
 
     /// The broker has said its last word to a device, and all before it has arrived.
@@ -399,11 +514,18 @@ impl<I: Io> Shard<I> {
     }
 
     fn take_line_events(&mut self, place: usize) {
-        while let Some(happened) = self.ports[place].line.as_mut().and_then(|line| line.poll()) {
+        let now = self.now();
+        while let Some(happened) = self.ports[place].line.as_mut().and_then(|line| line.poll(now)) {
             match happened {
                 Happened::Opened => self.begin_line_session(place),
                 Happened::Ended(ended) => self.end_line_session(place, reason_of(ended)),
                 Happened::Counted(count) => self.on_line_count(place, count),
+                Happened::TurnOver => {
+                    let wire = self.ports[place].wire.unwrap_or(place);
+                    if let Some(bus) = &mut self.ports[wire].bus {
+                        bus.on_turn_over(place);
+                    }
+                }
                 Happened::Said => {
                     let mut said = Vec::new();
                     if let Some(line) = &mut self.ports[place].line {
@@ -497,13 +619,34 @@ impl<I: Io> Shard<I> {
         self.ingest_if_free(key);
     }
 
+    /// A device's line is no more. Whether there was one.
+    fn lose_line(&mut self, place: usize) -> bool {
+        if let Some(bad) = self.ports[place].troubles().0 {
+            self.ports[place].errors.on_line(bad);
+        }
+        let Some(line) = self.ports[place].line.take() else { return false };
+        self.ports[place].numbers = line.numbers();
+        self.ports[place].farewell_until = None;
+        self.end_line_session(place, CloseReason::ConnectionFailed);
+        true
+    }
+
     /// The port does not work any more, or is no longer needed: it is closed once nothing is in flight on it.
     fn lose_port(&mut self, place: usize) {
         let now = self.now();
-        if let Some(line) = self.ports[place].line.take() {
-            self.ports[place].numbers = line.numbers();
+        let mut open = self.lose_line(place);
+        for member in self.ports[place].members() {
+            open |= self.lose_line(member);
+        }
+        if let Some(bus) = &mut self.ports[place].bus {
+            bus.set_open(false);
+        }
+        if open {
             tracing::info!(port = %self.ports[place].tty, "serial port gone");
-            self.end_line_session(place, CloseReason::ConnectionFailed);
+            if self.drain.is_none() {
+                self.ports[place].errors.note(PortError::HangUp, 1);
+                self.tell_errors(place);
+            }
             if let Some(socket) = self.ports[place].socket {
                 self.io.shutdown(socket);
             }
@@ -523,12 +666,15 @@ impl<I: Io> Shard<I> {
     /// A shutdown: says so to the devices, and closes the ports. Whether all are closed.
     pub(super) fn close_ports(&mut self) -> bool {
         let now = self.now();
-        for place in 0..self.ports.len() {
+        for place in (0..self.ports.len()).rev() {
             let port = &mut self.ports[place];
             if port.farewell_until.is_some_and(|until| until <= now) {
                 port.farewell_until = None;
             }
-            if port.farewell_until.is_none() && (port.line.is_some() || port.socket.is_some()) {
+            let farewells = |place: usize| self.ports[place].farewell_until.is_some();
+            let waits = farewells(place) || self.ports[place].members().any(farewells);
+            let port = &self.ports[place];
+            if port.wire.is_none() && !waits && (port.works() || port.socket.is_some()) {
                 self.lose_port(place);
             }
         }

@@ -7,6 +7,8 @@
 //! the devices on serial ports.
 
 mod accept;
+mod broadcasts;
+mod bus;
 mod close;
 mod command;
 mod confirm;
@@ -21,6 +23,7 @@ mod keep;
 mod lines;
 mod nodes;
 mod pack;
+mod port_errors;
 mod presence;
 mod receive;
 mod residency;
@@ -52,14 +55,17 @@ use crate::slab::{Key, Slab};
 use crate::timers::Timers;
 
 use self::accept::{Accepting, LISTENER_SLOT_FIRST, listener_of};
+pub use self::broadcasts::ToAll;
+use self::bus::Bus;
 use self::close::note_link_over;
 use self::command::Ticket;
-use self::datagrams::Datagrams;
+use self::datagrams::{Datagrams, Ear};
 use self::deliver::{Body, Flow, declare, gather, is_shared, service_of};
 use self::drain::Drain;
 use self::keep::{Keeper, Pushed};
 use self::lines::{Port, port_of};
 use self::nodes::Nodes;
+use self::port_errors::{PortError, PortErrors};
 use self::presence::{Numbers, OwnQueue, watch_deadline};
 use self::residency::Residency;
 use self::resume::put_unread;
@@ -99,6 +105,8 @@ pub struct ShardParts<I> {
     pub listeners: Vec<u32>,
     /// Those of them that are for datagrams.
     pub datagrams: Vec<ListenerId>,
+    /// Links to all.
+    pub broadcasts: Vec<ToAll>,
 }
 
 /// Whether a shard has more to do.
@@ -128,6 +136,8 @@ pub struct Shard<I: Io> {
     identity: Identity,
     accepting: Accepting,
     datagrams: Datagrams,
+    /// Links to all that are not up yet.
+    broadcasts: Vec<ToAll>,
     drain: Option<Drain>,
     /// Shards that were drained before this one was told to.
     drained_early: u64,
@@ -187,7 +197,7 @@ pub struct Shard<I: Io> {
 impl<I: Io> Shard<I> {
     /// A shard that has not had a turn yet.
     pub fn new(parts: ShardParts<I>) -> Self {
-        let ShardParts { io, mesh, intern, settings, identity, listeners, datagrams } = parts;
+        let ShardParts { io, mesh, intern, settings, identity, listeners, datagrams, broadcasts } = parts;
         let accepting = Accepting::new(mesh.shards(), listeners);
         let ports = lines::ports(&settings, mesh.shard(), mesh.shards());
         let retained =
@@ -206,6 +216,7 @@ impl<I: Io> Shard<I> {
             settings,
             accepting,
             datagrams: Datagrams::new(datagrams, identity.secret),
+            broadcasts,
             identity,
             drain: None,
             drained_early: 0,
@@ -246,6 +257,7 @@ impl<I: Io> Shard<I> {
             self.listen(ListenerId(listener));
         }
         self.start_ports();
+        self.start_broadcasts();
     }
 
     /// One turn: waits as long as `wait` and its own deadlines allow, then does everything that came up.

@@ -201,6 +201,12 @@ impl<I: Io> Shard<I> {
         self.publish_own(Own { topic, lane: PRESENCE_LANE, retain: true, payload });
     }
 
+    /// Publishes what is to be known now, and not kept.
+    pub(super) fn tell(&mut self, topic: String, value: &serde_json::Value) {
+        let payload = value.to_string().into_bytes();
+        self.publish_own(Own { topic, lane: PRESENCE_LANE, retain: false, payload });
+    }
+
     /// False if it will not be published: the broker is leaving, or too much waits.
     fn publish_own(&mut self, own: Own) -> bool {
         if self.drain.is_some() {

@@ -383,6 +383,7 @@ impl<I: Io> Shard<I> {
         let now = self.now();
         let session = open_session(now, self.settings.limits.patience());
         let key = self.conns.insert_with(|_| Conn::new(socket, address, listener, session, now));
+        self.limit_rates(key);
         if let Some(conn) = self.conns.at_mut(key) {
             put_unread(&mut conn.inbox, &unread, self.io.pool_mut());
         }

@@ -21,6 +21,7 @@ use crate::conn::Conn;
 use crate::counters::{ByReason, CloseReason};
 use crate::histogram::Histogram;
 use crate::io::Io;
+use crate::line::Seen;
 use crate::mesh::Envelope;
 use crate::slab::Key;
 
@@ -215,18 +216,34 @@ fn list_port(list: &mut List<'_>, port: &Port) {
     list.text("url", &port.url());
     list.number("opened", port.opened());
     list.number("in_session", u64::from(port.in_session()));
-    let Some((counters, dropped)) = port.counters() else { return };
-    for (name, count) in [
-        ("frames_good", counters.good),
-        ("frames_bad", counters.bad),
-        ("frames_stray", counters.stray),
-        ("frames_dropped", counters.dropped),
-        ("frames_sent", counters.sent),
-        ("frames_repeated", counters.repeated),
-    ] {
-        list.number(name, u64::from(count));
+    for (kind, count) in port.errors().counts() {
+        list.number(&format!("errors.{kind}"), count);
     }
-    list.number("without_lane", dropped);
+    match port.seen() {
+        Some(Seen::Device(counters, dropped)) => {
+            for (name, count) in [
+                ("frames_good", counters.good),
+                ("frames_bad", counters.bad),
+                ("frames_stray", counters.stray),
+                ("frames_dropped", counters.dropped),
+                ("frames_sent", counters.sent),
+                ("frames_repeated", counters.repeated),
+            ] {
+                list.number(name, u64::from(count));
+            }
+            list.number("without_lane", dropped);
+        }
+        Some(Seen::Foreign(counters)) => {
+            list.number("frames_good", counters.good);
+            list.number("frames_bad", counters.bad);
+            list.number("frames_dropped", counters.dropped);
+            list.number("frames_sent", counters.sent);
+            list.number("frames_lost", counters.lost);
+            list.number("frames_unknown", counters.unknown);
+            list.number("frames_unfit", counters.unfit);
+        }
+        None => {}
+    }
 }
 
 /// Samples whose names begin with a selector.

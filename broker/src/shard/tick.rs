@@ -1,6 +1,7 @@
 //! Deadlines: handshakes, incomplete frames, publishers stopped for too long, closing peers that do not read.
 
 use laneway_proto::error::CloseCode;
+use laneway_proto::frame::ping::Ping;
 use laneway_proto::time::{Duration, Instant};
 
 use super::{Shard, listener_of, port_of, watch_deadline};
@@ -36,6 +37,7 @@ impl<I: Io> Shard<I> {
             self.expire(key);
             return;
         }
+        self.let_go_on(now, key);
         if self.watch(now, key) {
             // It is asked in vain; if its session may, it goes on over another link.
             self.stop_receiving(key);
@@ -68,6 +70,20 @@ impl<I: Io> Shard<I> {
         self.arm_timer(key);
     }
 
+    /// A publisher that was ahead of its rate goes on, if its time has come.
+    fn let_go_on(&mut self, now: Instant, key: Key) {
+        let Some(conn) = self.conns.at_mut(key) else { return };
+        let Some(paced) = &mut conn.paced else { return };
+        if !paced.on_timeout(now) {
+            return;
+        }
+        // Who keeps to credit is heard meanwhile, and may ask whether somebody is there behind all that waits.
+        if conn.inbox.granted.is_some() && paced.poll_sign_of_life(now) && conn.closing.is_none() {
+            self.push_control_bytes(key, &Ping { t0: now.0 }.encode());
+        }
+        self.line_up(key);
+    }
+
     pub(super) fn arm_slot_timer(&mut self, slot: u32) {
         if let Some(key) = self.conns.key_at(slot) {
             self.arm_timer(key);
@@ -90,7 +106,8 @@ impl<I: Io> Shard<I> {
         let count = count_deadline(conn).filter(|&at| at > now && conn.closing.is_none());
         // What is due of a session over UDP is done when it is pumped.
         let link = conn.datagrams.as_ref().and_then(|link| link.poll_timeout()).filter(|&at| at > now);
-        let more = [confirm, count, away_until(conn), watch_deadline(conn), link];
+        let paced = conn.paced.as_ref().and_then(|paced| paced.poll_timeout());
+        let more = [confirm, count, away_until(conn), watch_deadline(conn), link, paced];
         let Some(earliest) = deadlines.into_iter().chain(more).flatten().min() else { return };
         if conn.timer_at.is_none_or(|set| earliest < set) {
             conn.timer_at = Some(earliest);

@@ -150,8 +150,16 @@ fn open(count: u8, mesh_chunks_max: u32) -> (Vec<Shard<UringIo>>, SocketAddr) {
         let io = UringIo::open(parts).expect("io_uring works here");
         let identity = Identity { node_id: [1; 16], epoch: 1, secret: 1 };
         let (intern, settings) = (Arc::clone(&intern), Arc::clone(&settings));
-        let mut shard =
-            Shard::new(ShardParts { io, mesh, intern, settings, identity, listeners: bounds, datagrams: Vec::new() });
+        let mut shard = Shard::new(ShardParts {
+            io,
+            mesh,
+            intern,
+            settings,
+            identity,
+            listeners: bounds,
+            datagrams: Vec::new(),
+            broadcasts: Vec::new(),
+        });
         shard.start();
         shard
     });

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
+#[cfg(target_os = "linux")]
+use super::broadcasts;
 use super::client::{Client, Link};
 use super::clock::Clock;
 use super::datagrams;
@@ -23,6 +25,8 @@ use super::tasks::{RECEIVE_BUFFER_BYTES, Streams};
 use crate::core::{Core, CoreOptions, Event, Identity, Incoming, Outgoing, Terms, Transmit};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, Lost};
+#[cfg(target_os = "linux")]
+use crate::group::Group;
 use crate::link::Reconnector;
 use crate::options::ConnectOptions;
 use crate::peer::{Peer, Transport};
@@ -149,6 +153,21 @@ impl Dialler {
                 open(options, clock, Box::new(read), Box::new(write), ends).await
             }
             Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
+            #[cfg(target_os = "linux")]
+            Endpoint::Broadcast { group, port, iface, repair_percent, bytes_per_s } => {
+                let address = Group { address: *group, port: *port, iface: iface.as_deref() };
+                let link = broadcasts::open(address).map_err(failed)?;
+                let remote = format!("{group}:{port}");
+                let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
+                let manner = broadcasts::Manner { repair_percent: *repair_percent, bytes_per_s: *bytes_per_s };
+                let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity, manner));
+                let options = CoreOptions { resume: false, session: None, ..options };
+                open(options, clock, Box::new(read), Box::new(write), ends).await
+            }
+            #[cfg(not(target_os = "linux"))]
+            Endpoint::Broadcast { .. } => {
+                Err(ConnectError::Url(crate::endpoint::UrlError::Scheme("udp+broadcast".into())))
+            }
             #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;

@@ -8,6 +8,8 @@
 //! one read brought, in one step. Both tasks belong to a link; a third one, the connection's own, waits for their end and
 //! finds the next link. Queues, subscriptions and numbers outlive links.
 
+#[cfg(target_os = "linux")]
+mod broadcasts;
 mod client;
 mod clock;
 mod datagrams;

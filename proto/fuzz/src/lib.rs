@@ -19,6 +19,7 @@ pub mod count;
 pub mod credit;
 pub mod delivered;
 pub mod extensions;
+pub mod foreign;
 pub mod fragment;
 pub mod framing;
 pub mod header;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is also that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 16] = [
+pub const TARGETS: [(&str, Check); 17] = [
     ("batch", batch::check),
     ("confirm", confirm::check),
     ("control", control::check),
@@ -46,6 +47,7 @@ pub const TARGETS: [(&str, Check); 16] = [
     ("credit", credit::check),
     ("delivered", delivered::check),
     ("extensions", extensions::check),
+    ("foreign", foreign::check),
     ("fragment", fragment::check),
     ("framing", framing::check),
     ("header", header::check),

@@ -9,9 +9,12 @@
 //! | [`sent`], [`outbound`] | which datagrams are under way, and which frames are sent again |
 //! | [`session`] | one side of one session: handshake, what a datagram means, what the next one carries |
 //! | `stream` | a session for those who speak in a stream of frames (feature `control`) |
+//! | `broadcast` | one to all, for those who speak in a stream of frames (feature `control`) |
 //! | [`interest`], [`filter`] | what a broadcast is about, and who rejects it in the kernel |
 
 pub mod ack;
+#[cfg(feature = "control")]
+pub mod broadcast;
 pub mod crc;
 pub mod filter;
 pub mod header;

@@ -8,16 +8,15 @@
 //! they are used up; what its last frame took too much is missing the next time. A class with a rate is passed over
 //! while it is ahead of it, so the next class is served, not the link left idle.
 
+use super::bucket::Bucket;
 use super::table::LaneTable;
 use crate::limits::{FRAME_BYTES_MAX, LANE_CLASSES, LANES_MAX};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Bytes that a lane of weight 1 may send in its turn.
 pub const QUANTUM_BYTES: i32 = 1_024;
-/// Nanoseconds that a class with a rate may be ahead of it: its burst.
-pub const BURST_NS: u64 = 5_000_000;
-
-const NS_PER_S: u64 = 1_000_000_000;
+/// How far a class with a rate may be ahead of it.
+pub const BURST: Duration = Duration::from_millis(5);
 
 /// What to send next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,15 +32,6 @@ pub enum Next {
     NotBefore(Instant),
     /// No lane has anything to send.
     Idle,
-}
-
-/// A class's rate: it may send while `paid` is at most `BURST_NS` ahead.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Bucket {
-    /// 0: no limit.
-    bytes_per_s: u32,
-    /// When what was sent is paid for by the rate.
-    paid: Instant,
 }
 
 /// The turns of up to 16 lanes; below 300 bytes, every call in constant time.
@@ -70,7 +60,7 @@ impl Scheduler {
             classes_ready: 0,
             turn: [0; LANE_CLASSES],
             members: [0; LANE_CLASSES],
-            buckets: [Bucket { bytes_per_s: 0, paid: Instant(0) }; LANE_CLASSES],
+            buckets: [Bucket::new(0); LANE_CLASSES],
             class: [0; LANES_MAX],
             weight: [0; LANES_MAX],
             deficit: [0; LANES_MAX],
@@ -80,7 +70,7 @@ impl Scheduler {
             scheduler.class[place] = spec.class;
             scheduler.weight[place] = spec.weight;
             scheduler.members[class] |= 1 << lane;
-            scheduler.buckets[class].bytes_per_s = spec.rate_bytes_per_s;
+            scheduler.buckets[class] = Bucket::new(spec.rate_bytes_per_s);
         }
         // Behind all others, but sent: nothing waits for ever because nobody described its lane.
         for lane in (1..LANES_MAX).filter(|&lane| table.get(lane as u8).is_none()) {
@@ -123,7 +113,7 @@ impl Scheduler {
         while classes != 0 {
             let class = classes.trailing_zeros() as usize;
             classes &= classes - 1;
-            match self.buckets[class].left(now) {
+            match self.buckets[class].left(now, BURST) {
                 Ok(bucket_bytes) => {
                     let lane = self.lane_in_turn(class);
                     let turn_bytes = self.deficit[usize::from(lane)].max(1) as usize;
@@ -187,28 +177,6 @@ impl Scheduler {
             let lane = lanes.trailing_zeros() as usize;
             lanes &= lanes - 1;
             self.deficit[lane] += rounds * i32::from(self.weight[lane]) * QUANTUM_BYTES;
-        }
-    }
-}
-
-impl Bucket {
-    /// Bytes that may be sent at `now`, at least 1; or when there will be one.
-    fn left(&self, now: Instant) -> Result<usize, Instant> {
-        if self.bytes_per_s == 0 {
-            return Ok(usize::MAX);
-        }
-        let ahead = self.paid.since(now).0;
-        if ahead > BURST_NS {
-            return Err(Instant(self.paid.0 - BURST_NS));
-        }
-        let bytes = u128::from(BURST_NS - ahead) * u128::from(self.bytes_per_s) / u128::from(NS_PER_S);
-        Ok((bytes as usize).max(1))
-    }
-
-    fn take(&mut self, now: Instant, bytes: u64) {
-        if self.bytes_per_s != 0 {
-            let span = (bytes * NS_PER_S).div_ceil(u64::from(self.bytes_per_s));
-            self.paid = Instant(self.paid.max(now).0.saturating_add(span));
         }
     }
 }

@@ -69,6 +69,11 @@ impl<'a> Encoder<'a> {
         for byte in self.crc.value().to_le_bytes() {
             self.byte(byte);
         }
+        self.finish_without_crc()
+    }
+
+    /// The same without a CRC, for frames of other protocols.
+    pub(super) fn finish_without_crc(mut self) -> Option<usize> {
         self.end_run();
         // Where the next run's code would stand, the frame ends.
         *self.out.get_mut(self.code)? = 0;

@@ -9,11 +9,13 @@
 //! | [`frame`], [`hello`], [`control`], [`hot`] | the layouts of frames and of their bodies |
 //! | [`handshake`] | which session it is |
 //! | [`pacer`], [`mtu`] | airtime: when the driver gets another frame, and how large it may be |
+//! | [`foreign`] | what devices say that speak another protocol |
 //! | [`link`] | everything together: one peer on one line |
 
 pub mod cobs;
 pub mod control;
 pub mod crc;
+pub mod foreign;
 pub mod frame;
 pub mod handshake;
 pub mod hello;

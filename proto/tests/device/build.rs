@@ -1,4 +1,4 @@
-//! Compiles the C library and its test programs.
+//! Compiles the device libraries and their test programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,4 +38,22 @@ pub(crate) fn program(name: &str, sources: &[&str], defines: &[&str]) -> PathBuf
         .arg(&new));
     std::fs::rename(&new, &out).expect("the program has its name");
     out
+}
+
+/// Builds the Rust library's process with these options, and nothing of this workspace.
+///
+/// # Panics
+/// With what the compiler said, if it fails.
+pub(crate) fn rust_program(options: &[&str]) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embedded");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../client/embedded/Cargo.toml");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--locked", "--profile", "sim", "--example", "process"]).args(options);
+    run(command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&out).env_remove("RUSTFLAGS"));
+    let name = format!("rust-device-{}", options.concat().replace('-', ""));
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let new = kept.with_extension(std::process::id().to_string());
+    std::fs::copy(out.join("sim/examples/process"), &new).expect("the program is there");
+    std::fs::rename(&new, &kept).expect("the program has its name");
+    kept
 }

@@ -5,6 +5,10 @@
 #include "../../../client/c/laneway.h"
 #include "board.h"
 
+#ifndef BOARD_BAUD
+#define BOARD_BAUD 921600
+#endif
+
 static lw_device device;
 static uint16_t up;
 static uint32_t own, seen, wrong, sessions;
@@ -42,7 +46,7 @@ int main(void)
                                      .on_event = on_event,
                                      .name = BOARD_NAME,
                                      .node_id = BOARD_NAME,
-                                     .baud = 921600,
+                                     .baud = BOARD_BAUD,
                                      .dead_ms = 5000};
     static const lw_subscription down = {.on_message = on_message};
     board_start();

@@ -7,26 +7,31 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use laneway_tests::sim::marks::{EXPECTED, Marks};
+use laneway_tests::sim::matrix::{self, Sum};
 use laneway_tests::sim::scenario::Scenario;
 use laneway_tests::sim::system::{self, Failure, Report};
 
-const USAGE: &str = "usage: sim SEED [--scenario NAME] [--trace]\n       sim --seeds A..B [--scenario NAME]";
+const USAGE: &str = "usage: sim SEED [--scenario NAME] [--trace]\n       sim --seeds A..B [--scenario NAME]\n       \
+                     sim --matrix A..B";
 
 struct Arguments {
     seeds: std::ops::Range<u64>,
     one: bool,
     scenario: Scenario,
     trace: bool,
+    /// The matrix of streams instead of a scenario.
+    matrix: bool,
 }
 
 fn parse() -> Option<Arguments> {
-    let mut arguments = Arguments { seeds: 0..0, one: true, scenario: Scenario::Any, trace: false };
+    let mut arguments = Arguments { seeds: 0..0, one: true, scenario: Scenario::Any, trace: false, matrix: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--trace" => arguments.trace = true,
             "--scenario" => arguments.scenario = Scenario::named(&words.next()?)?,
-            "--seeds" => {
+            "--seeds" | "--matrix" => {
+                arguments.matrix = word == "--matrix";
                 let range = words.next()?;
                 let (first, end) = range.split_once("..")?;
                 arguments.seeds = first.parse().ok()?..end.parse().ok()?;
@@ -47,7 +52,11 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}\nscenarios: {}", names.join(", "));
         return ExitCode::from(2);
     };
-    if arguments.one { run_one(&arguments) } else { run_many(&arguments) }
+    match &arguments {
+        Arguments { matrix: true, .. } => run_matrix(&arguments),
+        Arguments { one: true, .. } => run_one(&arguments),
+        Arguments { .. } => run_many(&arguments),
+    }
 }
 
 fn run_one(arguments: &Arguments) -> ExitCode {
@@ -59,6 +68,47 @@ fn run_one(arguments: &Arguments) -> ExitCode {
     }
     explain(seed, arguments.scenario, &report);
     code(&report)
+}
+
+/// Every cell of the matrix with every seed; a cell shows what was delivered, lost with a report, and how many readers were
+/// sent away.
+fn run_matrix(arguments: &Arguments) -> ExitCode {
+    let (mut sums, mut worst) = (Vec::new(), 0);
+    for cell in matrix::all() {
+        let (mut sum, mut broken) = (Sum::default(), 0);
+        for seed in arguments.seeds.clone() {
+            let played = std::panic::catch_unwind(|| cell.play(seed));
+            match played {
+                Ok(Ok(one)) => {
+                    sum.runs += one.runs;
+                    sum.delivered += one.delivered;
+                    sum.lost += one.lost;
+                    sum.sent_away += one.sent_away;
+                }
+                Ok(Err(failure)) => {
+                    println!("FAILED seed {seed}, {cell}: {failure:?}");
+                    (broken, worst) = (broken + 1, worst.max(1));
+                }
+                Err(_) => {
+                    println!("FAILED seed {seed}, {cell}: a crash (see above)");
+                    (broken, worst) = (broken + 1, 101);
+                }
+            }
+        }
+        sums.push((cell, sum, broken));
+    }
+    let of = |cell: &matrix::Cell| {
+        let found = sums.iter().find(|(other, ..)| other == cell);
+        found.map_or_else(String::new, |(_, sum, broken)| match broken {
+            0 => format!("{} -{} x{}", sum.delivered, sum.lost, sum.sent_away),
+            broken => format!("{broken} BROKEN"),
+        })
+    };
+    println!("delivered, -lost with a report, xsent away\n{}", matrix::table(of));
+    let passed = sums.iter().filter(|(_, _, broken)| *broken == 0).count();
+    let failed = sums.len() - passed;
+    println!("test result: {}. {passed} passed; {failed} failed", if failed == 0 { "ok" } else { "FAILED" });
+    ExitCode::from(worst)
 }
 
 fn code(report: &Report) -> ExitCode {

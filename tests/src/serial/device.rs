@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -49,6 +50,10 @@ pub struct Make {
     pub topics: Vec<(u16, &'static str, bool)>,
     /// What it subscribes to.
     pub filters: Vec<&'static str>,
+    /// Its address on a half-duplex line; 0: it has its line for itself.
+    pub address: u8,
+    /// It publishes what it gets on this topic; 0: it does not.
+    pub echo: u16,
 }
 
 /// A message that arrived.
@@ -101,7 +106,7 @@ impl Make {
     /// One at 115,200 bits per second that takes four frames and messages of a kilobyte.
     pub fn new() -> Self {
         let (topics, filters) = (Vec::new(), Vec::new());
-        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters }
+        Self { baud: 115_200, node_id: *b"probe-01", window: 4, assembly: 1_024, topics, filters, address: 0, echo: 0 }
     }
 
     fn setup(&self) -> Setup<LANES> {
@@ -118,10 +123,11 @@ impl Make {
             node_id: self.node_id,
             name: "probe",
             mtu,
-            dead_ms: SERIAL_DEAD_MS_DEFAULT as u16,
+            // Where devices take turns, it hears of the host once a round only.
+            dead_ms: SERIAL_DEAD_MS_DEFAULT as u16 * if self.address > 0 { 4 } else { 1 },
             baud: self.baud,
             topics_hash: 0,
-            address: 0,
+            address: self.address,
             asks_time: false,
             lanes,
         }
@@ -194,6 +200,12 @@ impl Drop for Device {
     }
 }
 
+/// What no device had before when it was switched on: with the same, its session would be taken for the one before it.
+fn entropy() -> u32 {
+    static STARTS: AtomicU32 = AtomicU32::new(0);
+    std::process::id() ^ 0x5EED ^ STARTS.fetch_add(1, Ordering::Relaxed) << 20
+}
+
 struct Running {
     make: Make,
     port: File,
@@ -202,16 +214,15 @@ struct Running {
     store: Store,
     names: BTreeMap<u16, String>,
     parts: [Vec<u8>; LANES],
-    resets: u32,
     seen: Arc<(Mutex<Seen>, Condvar)>,
 }
 
 impl Running {
     fn new(make: Make, port: File, seen: Arc<(Mutex<Seen>, Condvar)>) -> Self {
         let start = Instant::now();
-        let link = Box::new(Link::new(Ticks(0), make.setup(), std::process::id() ^ 0x5EED));
+        let link = Box::new(Link::new(Ticks(0), make.setup(), entropy()));
         let (store, names, parts) = Default::default();
-        Self { make, port, start, link, store, names, parts, resets: 0, seen }
+        Self { make, port, start, link, store, names, parts, seen }
     }
 
     fn now(&self) -> Ticks {
@@ -264,9 +275,8 @@ impl Running {
     }
 
     fn reset(&mut self) {
-        self.resets += 1;
         let now = self.now();
-        *self.link = Link::new(now, self.make.setup(), (std::process::id() ^ 0x5EED) + self.resets);
+        *self.link = Link::new(now, self.make.setup(), entropy());
         (self.store, self.names, self.parts) = Default::default();
     }
 
@@ -311,7 +321,14 @@ impl Running {
                         seen_now.ready += u32::from(self.store.undeclared == 0);
                     }
                 }
-                Some(Event::Frame(frame)) => on_frame(&frame, &mut self.parts, &mut self.names, &mut seen_now),
+                Some(Event::Frame(frame)) => {
+                    let before = seen_now.got.len();
+                    on_frame(&frame, &mut self.parts, &mut self.names, &mut seen_now);
+                    if let Some(got) = seen_now.got.get(before).filter(|_| self.make.echo != 0) {
+                        let letter = (SerialKind::Pub, self.make.echo, got.payload.clone());
+                        self.store.queues[usize::from(got.lane)].push_back(letter);
+                    }
+                }
                 Some(Event::Clock(_) | Event::TurnOver { .. }) => {}
             }
         }

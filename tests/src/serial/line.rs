@@ -3,6 +3,7 @@
 //! ```text
 //! broker ── pty ◄── host ─ line ─ device ──► pty ── device
 //! ```
+//! On a shared line there are several devices, who all hear the host, and what is said while the other side speaks is damaged.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd as _;
@@ -69,37 +70,59 @@ pub struct Line {
     done: Receiver<Report>,
     thread: Option<JoinHandle<()>>,
     host_path: PathBuf,
-    device_path: PathBuf,
+    device_paths: Vec<PathBuf>,
     baud: u32,
+    shared: bool,
 }
 
 impl Line {
     /// A line of `baud` bits per second; the broker's port is at `host_path`, a link that may be replaced.
     pub fn new(host_path: PathBuf, baud: u32, seed: u64, faults: Faults) -> Self {
+        Self::with_devices(host_path, baud, seed, faults, None)
+    }
+
+    /// A line that only one side can drive at a time, with so many devices, whose addresses are 1 and the next.
+    pub fn shared(host_path: PathBuf, baud: u32, seed: u64, faults: Faults, devices: usize) -> Self {
+        Self::with_devices(host_path, baud, seed, faults, Some(devices))
+    }
+
+    fn with_devices(host_path: PathBuf, baud: u32, seed: u64, faults: Faults, shared: Option<usize>) -> Self {
         let (wishes, wanted) = mpsc::channel();
         let (tell, done) = mpsc::channel();
-        let device = Pty::new();
-        let device_path = device.path().to_owned();
+        let devices: Vec<Pty> = (0..shared.unwrap_or(1)).map(|_| Pty::new()).collect();
+        let device_paths = devices.iter().map(|device| device.path().to_owned()).collect();
+        let shared = shared.is_some();
         let down = Direction::new(baud, Rng::new(seed, 1), faults);
         let up = Direction::new(baud, Rng::new(seed, 2), faults);
-        let mut wires = Wires { host: None, host_path: host_path.clone(), device, down, up };
+        let mut wires = Wires { host: None, host_path: host_path.clone(), devices, shared, down, up };
         wires.plug();
         let thread = std::thread::spawn(move || {
             while wires.obey(&wanted, &tell) {
                 wires.carry();
             }
         });
-        Self { wishes: Some(wishes), done, thread: Some(thread), host_path, device_path, baud }
+        Self { wishes: Some(wishes), done, thread: Some(thread), host_path, device_paths, baud, shared }
     }
 
     /// What the broker is told to listen on.
     pub fn url(&self) -> String {
-        format!("serial://{}?baud={}", self.host_path.display(), self.baud)
+        let url = format!("serial://{}?baud={}", self.host_path.display(), self.baud);
+        if self.shared { format!("{url}&addresses=1-{}", self.device_paths.len()) } else { url }
+    }
+
+    /// Where the broker's port is.
+    pub fn host_path(&self) -> &Path {
+        &self.host_path
     }
 
     /// Where the device's port is.
     pub fn device_path(&self) -> &Path {
-        &self.device_path
+        self.device_path_of(0)
+    }
+
+    /// Where the port of one of several devices is, the first being 0.
+    pub fn device_path_of(&self, device: usize) -> &Path {
+        &self.device_paths[device]
     }
 
     fn wish(&self, wish: Wish) -> Report {
@@ -157,13 +180,18 @@ impl Direction {
         Self { rng, faults, byte, on_it: VecDeque::new(), free_at: Instant::now(), traffic: Traffic::default() }
     }
 
-    fn put(&mut self, now: Instant, bytes: &[u8]) {
+    fn is_busy(&self, now: Instant) -> bool {
+        self.free_at > now
+    }
+
+    /// `disturbed`: the other side speaks, too.
+    fn put(&mut self, now: Instant, bytes: &[u8], disturbed: bool) {
         self.free_at = self.free_at.max(now);
         for &byte in bytes {
             self.free_at += self.byte;
             let (drop, flip) = (self.rng.below(MILLION), self.rng.below(MILLION));
             let bit = self.rng.below(8);
-            let (drop, flip) = (drop < self.faults.drops, flip < self.faults.flips);
+            let (drop, flip) = (drop < self.faults.drops, flip < self.faults.flips || disturbed);
             self.traffic.bytes += 1;
             self.traffic.hurt += u64::from(drop || flip);
             if !drop {
@@ -184,7 +212,8 @@ impl Direction {
 struct Wires {
     host: Option<Pty>,
     host_path: PathBuf,
-    device: Pty,
+    devices: Vec<Pty>,
+    shared: bool,
     down: Direction,
     up: Direction,
 }
@@ -218,16 +247,24 @@ impl Wires {
 
     fn carry(&mut self) {
         let busy = !self.down.on_it.is_empty() || !self.up.on_it.is_empty();
-        let mut polled = vec![PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
+        let devices = self.devices.iter().map(|device| PollFd::new(device.as_fd(), PollFlags::POLLIN));
+        let mut polled: Vec<PollFd<'_>> = devices.collect();
         polled.extend(self.host.as_ref().map(|host| PollFd::new(host.as_fd(), PollFlags::POLLIN)));
         let _ = poll(&mut polled, if busy { TICK_MS } else { IDLE_MS });
         let now = Instant::now();
         if let Some(host) = &mut self.host {
-            self.down.put(now, &host.read());
+            let disturbed = self.shared && self.up.is_busy(now);
+            self.down.put(now, &host.read(), disturbed);
         }
-        self.up.put(now, &self.device.read());
+        for device in &mut self.devices {
+            let disturbed = self.shared && self.down.is_busy(now);
+            self.up.put(now, &device.read(), disturbed);
+        }
         // What finds no room is lost, as on a line whose receiver is too slow.
-        self.device.write(&self.down.arrived(now));
+        let down = self.down.arrived(now);
+        for device in &mut self.devices {
+            device.write(&down);
+        }
         let up = self.up.arrived(now);
         if let Some(host) = &mut self.host {
             host.write(&up);

@@ -30,6 +30,8 @@ pub enum Act {
     Subscribe(&'static str, SubscribeOptions),
     /// Publishes, and waits until the broker has it.
     Publish(String, Vec<u8>, PublishOptions),
+    /// Publishes, and waits for nothing.
+    Post(String, Vec<u8>, PublishOptions),
     /// Asks for counters.
     Stats(&'static str),
     /// Asks for counters twice in one breath.
@@ -51,6 +53,8 @@ pub enum Act {
 pub struct Heard {
     /// Messages, with the time they came.
     pub messages: Vec<(Instant, Message)>,
+    /// When it published.
+    pub published: Vec<Instant>,
     /// Messages that were reported as lost.
     pub lost: u32,
     /// Answers, in order.
@@ -247,8 +251,13 @@ impl Guest {
                 }
                 Act::Publish(topic, payload, options) => {
                     call.core.publish_with(&topic, payload, options).expect("there is room");
+                    self.heard.borrow_mut().published.push(now);
                     call.core.ping(now);
                     call.unanswered += 1;
+                }
+                Act::Post(topic, payload, options) => {
+                    call.core.publish_with(&topic, payload, options).expect("there is room");
+                    self.heard.borrow_mut().published.push(now);
                 }
                 Act::Stats(selector) => {
                     call.core.ask_stats(selector).expect("the session is open");

@@ -344,6 +344,10 @@ impl Io for SimIo {
         Err(io::ErrorKind::NotFound.into())
     }
 
+    fn tty_errors(&self, _socket: Socket) -> laneway_broker::tty::TtyErrors {
+        laneway_broker::tty::TtyErrors::default()
+    }
+
     fn tty_unsent(&self, _socket: Socket) -> u32 {
         0
     }

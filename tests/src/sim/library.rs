@@ -7,9 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use laneway_broker::io::{ListenerId, PeerAddress};
-use laneway_client::core::{Core, CoreOptions, Event, Identity, Inbox, SubscriptionId, Transmit};
-use laneway_client::{Item, Lane, LossReport, PublishOptions, Reason, SubscribeOptions, TryPublishError};
+use laneway_client::core::{ConfirmId, Core, CoreOptions, Event, Identity, Inbox, SubscriptionId, Transmit};
+use laneway_client::{
+    ConfirmOptions, Item, Lane, Level, LossReport, PublishOptions, Reason, SubscribeOptions, TryPublishError,
+};
 use laneway_proto::error::CloseCode;
+use laneway_proto::lane::policy::Policy;
 use laneway_proto::time::{Duration, Instant};
 
 use self::resume::Attempt;
@@ -23,6 +26,25 @@ use super::world::{Actor, ClientRead, World};
 
 /// The oracle's request number of every subscription: each is a session of its own to the oracle.
 const REQUEST: u32 = 1;
+/// How long it waits to hear what became of a publish.
+const CONFIRM_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(1_500);
+
+/// How messages are published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Manner {
+    Plain,
+    Retain,
+    /// So many sessions are to have received it.
+    Confirm(u16),
+}
+
+/// A publish of which it wants to know what became.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    lane: u8,
+    seq: u32,
+    receivers: u16,
+}
 
 /// What belongs to one connection.
 #[derive(Debug)]
@@ -36,6 +58,7 @@ struct Call {
     /// Subscriptions that were not confirmed yet.
     unconfirmed: usize,
     pings: BTreeMap<u64, u64>,
+    confirming: BTreeMap<ConfirmId, Waits>,
     welcomed: bool,
     leaving: bool,
     last_word: Option<CloseCode>,
@@ -131,6 +154,7 @@ impl LibraryPeer {
             subscriptions: Vec::new(),
             unconfirmed: 0,
             pings: BTreeMap::new(),
+            confirming: BTreeMap::new(),
             welcomed: false,
             leaving: false,
             last_word: None,
@@ -199,8 +223,15 @@ impl LibraryPeer {
                 Event::Pinged(_) | Event::Confirm(_) | Event::Counted(_) | Event::Credit(_) => {
                     oracle.broke("the core does that itself")
                 }
-                Event::Settled(..) => oracle.broke("nobody asked what becomes of a publish"),
-                Event::Overtaken => oracle.broke("nothing is sent again"),
+                Event::Settled(id, settled) => {
+                    let mark = call.settle(id, settled.ok().map(|confirmed| confirmed.receivers), oracle);
+                    self.world.borrow_mut().marks.hit(mark);
+                }
+                Event::Overtaken => {
+                    self.world.borrow_mut().marks.hit("overtaken");
+                    self.world.borrow_mut().client_close(call.link);
+                    self.give_up(now, oracle);
+                }
             }
         }
     }
@@ -262,9 +293,12 @@ impl LibraryPeer {
 
     fn watch_the_time(&mut self, now: Instant, oracle: &mut Oracle) {
         let Some(call) = self.call.as_mut().filter(|call| !call.lost) else { return };
-        let opening = !call.welcomed && !call.leaving;
+        let (opening, since) = (!call.welcomed && !call.leaving, call.since);
         let late = call.core.poll_timeout().is_some_and(|at| at <= now) && call.core.on_timeout(now).is_err();
-        if late || opening && now.since(call.since) >= DIAL_PATIENCE {
+        if !late {
+            self.take_events(now, oracle);
+        }
+        if late || opening && now.since(since) >= DIAL_PATIENCE {
             self.hang_up(now, oracle);
             self.unanswered += u32::from(self.healed && opening);
         }
@@ -303,18 +337,23 @@ impl LibraryPeer {
                 let token = call.core.ping(now);
                 call.pings.insert(token, oracle.mark());
             }
-            Step::Subscribe(filters) => call.subscribe(filters, false, oracle),
-            Step::SubscribeRetained(filters) => call.subscribe(filters, true, oracle),
+            Step::Subscribe(filters) => call.subscribe((filters, self.plan.policy), false, oracle),
+            Step::SubscribeRetained(filters) => call.subscribe((filters, self.plan.policy), true, oracle),
             Step::Unsubscribe(filters) => call.unsubscribe(&filters, oracle),
             Step::Publish { topic, lane, mut lens, batch } => {
-                let sent = call.publish(topic, lane, &lens, false, oracle);
+                let sent = call.publish((now, Manner::Plain), topic, lane, &lens, oracle);
                 lens.drain(..sent);
                 return (!lens.is_empty()).then_some(Step::Publish { topic, lane, lens, batch });
             }
             Step::Retain { topic, lane, mut lens } => {
-                let sent = call.publish(topic, lane, &lens, true, oracle);
+                let sent = call.publish((now, Manner::Retain), topic, lane, &lens, oracle);
                 lens.drain(..sent);
                 return (!lens.is_empty()).then_some(Step::Retain { topic, lane, lens });
+            }
+            Step::Confirm { topic, lane, mut lens, receivers } => {
+                let sent = call.publish((now, Manner::Confirm(receivers)), topic, lane, &lens, oracle);
+                lens.drain(..sent);
+                return (!lens.is_empty()).then_some(Step::Confirm { topic, lane, lens, receivers });
             }
             Step::Leave(leave) => self.leave(leave, now, oracle),
         }
@@ -338,6 +377,7 @@ impl LibraryPeer {
             Leave::Vanish => {
                 self.world.borrow_mut().marks.hit("vanished");
                 if let Some(call) = self.call.take() {
+                    oracle.excuse(call.session);
                     call.subscriptions.iter().for_each(|subscribed| oracle.end(subscribed.session));
                     oracle.end(call.session);
                 }
@@ -478,21 +518,22 @@ fn write_all(world: &mut World, link: LinkId, core: &mut Core, transmit: &mut Tr
 
 impl Call {
     fn waits(&self) -> bool {
-        self.unconfirmed > 0 || !self.pings.is_empty()
+        self.unconfirmed > 0 || !self.pings.is_empty() || !self.confirming.is_empty()
     }
 
     fn subscribed(&mut self, id: SubscriptionId) -> Option<&mut Subscribed> {
         self.subscriptions.iter_mut().find(|subscribed| subscribed.id == id)
     }
 
-    fn subscribe(&mut self, mut filters: Vec<String>, retained: bool, oracle: &mut Oracle) {
+    fn subscribe(&mut self, (mut filters, policy): (Vec<String>, Option<Policy>), retained: bool, oracle: &mut Oracle) {
         filters.sort();
         filters.dedup();
         let borrowed: Vec<&str> = filters.iter().map(String::as_str).collect();
-        let options = SubscribeOptions { retained, ..SubscribeOptions::default() };
+        let options = SubscribeOptions { retained, policy, ..SubscribeOptions::default() };
         match self.core.subscribe_with(&borrowed, options) {
             Ok(id) => {
                 let session = oracle.open_beside(self.session);
+                oracle.serve(session, policy);
                 if retained {
                     oracle.subscribe_retained(session, &filters, REQUEST, false);
                 } else {
@@ -511,20 +552,47 @@ impl Call {
         let Subscribed { id, session, confirmed, .. } = self.subscriptions.swap_remove(place);
         self.core.unsubscribe(id);
         self.unconfirmed -= usize::from(!confirmed);
+        // What arrives for it is received and taken by nobody.
+        oracle.excuse(session);
         oracle.end(session);
     }
 
     /// Publishes as many messages as the library takes; returns how many that were.
-    fn publish(&mut self, topic: &str, lane: u8, lens: &[usize], retain: bool, oracle: &mut Oracle) -> usize {
+    fn publish(
+        &mut self,
+        (now, manner): (Instant, Manner),
+        topic: &str,
+        lane: u8,
+        lens: &[usize],
+        oracle: &mut Oracle,
+    ) -> usize {
         for (place, &len) in lens.iter().enumerate() {
             let name = if len < STAMP_BYTES { format!("tiny/{}", self.session.0) } else { topic.to_owned() };
             let seq = oracle.published(self.session, lane) as u32 + 1;
             let payload = speech::payload(Stamp { session: self.session.0, lane, seq }, len);
             let lane_named = Lane::new(lane).unwrap_or_default();
-            let options = PublishOptions { lane: lane_named, retain, ..PublishOptions::default() };
-            match self.core.publish_with(&name, payload, options) {
-                Ok(()) if retain => drop(oracle.publish_retained(self.session, &name, lane, len)),
-                Ok(()) => drop(oracle.publish(self.session, &name, lane, len)),
+            let options =
+                PublishOptions { lane: lane_named, retain: manner == Manner::Retain, ..PublishOptions::default() };
+            let taken = match manner {
+                Manner::Plain | Manner::Retain => self.core.publish_with(&name, payload, options).map(|()| None),
+                Manner::Confirm(receivers) => {
+                    let level = if receivers == 0 { Level::Accepted } else { Level::delivered(receivers) };
+                    let options = ConfirmOptions { level, timeout: CONFIRM_TIMEOUT, publish: options };
+                    let id = self.core.publish_confirmed(now, &name, payload, options);
+                    id.map(|id| Some((id, Waits { lane, seq, receivers })))
+                }
+            };
+            match taken {
+                Ok(None) if manner == Manner::Retain => drop(oracle.publish_retained(self.session, &name, lane, len)),
+                Ok(None) => drop(oracle.publish(self.session, &name, lane, len)),
+                Ok(Some((id, waits))) => {
+                    if waits.receivers > 0 {
+                        oracle.publish_again(self.session, &name, lane, len);
+                    } else {
+                        oracle.publish(self.session, &name, lane, len);
+                    }
+                    self.confirming.insert(id, waits);
+                }
                 Err(TryPublishError::Full) => return place,
                 Err(TryPublishError::Refused(error)) => {
                     oracle.broke(format!("the library refuses {len} bytes to {name}: {error}"));
@@ -533,6 +601,21 @@ impl Call {
             }
         }
         lens.len()
+    }
+
+    /// It was told what became of a publish; returns the condition that was reached.
+    fn settle(&mut self, id: ConfirmId, receivers: Option<u16>, oracle: &mut Oracle) -> &'static str {
+        let Some(Waits { lane, seq, receivers: wanted }) = self.confirming.remove(&id) else {
+            oracle.broke("nobody asked what becomes of a publish");
+            return "settled_twice";
+        };
+        match receivers {
+            None => "publish_in_doubt",
+            Some(receivers) => {
+                oracle.settle(self.session, lane, seq, wanted, receivers);
+                if wanted > 0 { "publish_delivered" } else { "publish_accepted" }
+            }
+        }
     }
 
     /// Takes up to `taken_max` messages and reports; returns how many there were.

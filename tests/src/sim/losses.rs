@@ -37,6 +37,11 @@ impl Losses {
         self.cut = true;
     }
 
+    /// Whether it lost a link.
+    pub const fn was_cut(&self) -> bool {
+        self.cut
+    }
+
     /// A message was delivered, and `skipped` owed ones before it were not. An error if some of them were not reported.
     pub fn deliver(&mut self, place: Place, skipped: u64) -> Result<(), String> {
         let balance = self.balances.entry(place).or_default();

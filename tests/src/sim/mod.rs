@@ -16,6 +16,7 @@ pub mod library;
 pub mod line;
 pub mod losses;
 pub mod marks;
+pub mod matrix;
 pub mod net;
 pub mod oracle;
 pub mod peer;

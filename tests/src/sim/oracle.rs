@@ -2,9 +2,12 @@
 //!
 //! The oracle hears what clients ask for and what they get, in one order of events. It knows nothing of the broker.
 
+mod confirmed;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use laneway_proto::lane::policy::Policy;
 
 use super::hearing::Message;
 use super::losses::{Losses, may_lose};
@@ -26,6 +29,8 @@ struct Published {
     len: usize,
     /// It is to be kept as its topic's last value.
     retain: bool,
+    /// It is sent again until enough have it.
+    again: bool,
     /// When the publisher was told that the broker has it.
     accepted: Option<u64>,
     /// Its publisher lost a link before it was told, and the lane may lose.
@@ -55,6 +60,8 @@ struct Session {
     /// The session whose connection it shares; itself if that is `None`.
     link: Option<SessionId>,
     no_echo: bool,
+    /// What a full queue towards it does; `None`: as its lanes say.
+    policy: Option<Policy>,
     ended: bool,
     /// It was told that nothing more comes, so it has everything it will ever get.
     complete: bool,
@@ -65,6 +72,10 @@ struct Session {
     behind: BTreeMap<(SessionId, u8, usize), usize>,
     losses: Losses,
     delivered: u64,
+    /// Messages it got that may come again.
+    got: BTreeSet<(SessionId, u8, usize)>,
+    /// It may have received messages of which the oracle will never hear.
+    excused: bool,
     /// Last values it was sent, by topic.
     values: BTreeMap<usize, u64>,
     /// The place of the last value it was sent, by publisher, lane and topic: it gets everything behind that.
@@ -84,6 +95,8 @@ pub struct Oracle {
     order: u64,
     sessions: Vec<Session>,
     topics: Vec<String>,
+    /// What publishers were told: of which message, and how many have received it.
+    confirmed: Vec<((SessionId, u8, usize), u16)>,
     /// Promises that were broken, in words.
     broken: Vec<String>,
 }
@@ -101,6 +114,17 @@ impl Oracle {
         SessionId(self.sessions.len() as u32 - 1)
     }
 
+    /// What a full queue towards the session does; `None`: as its lanes say.
+    pub fn serve(&mut self, id: SessionId, policy: Option<Policy>) {
+        self.session(id).policy = policy;
+    }
+
+    /// Whether messages of a lane may be lost on their way to the session when they are reported.
+    fn loses(&self, id: SessionId, lane: u8) -> bool {
+        let policy = self.sessions[id.0 as usize].policy;
+        may_lose(lane) || policy.is_some_and(|policy| policy.loss_reason().is_some())
+    }
+
     /// The session was told that `count` messages of a topic and lane are lost.
     pub fn lose(&mut self, id: SessionId, topic: &str, lane: u8, count: u32) {
         let topic = self.topic(topic);
@@ -108,7 +132,7 @@ impl Oracle {
         let published = all.filter(|message| message.topic == topic).count() as u64;
         // Values that are sent once more may be lost once more.
         let again = self.values_asked(id, topic).count() as u64;
-        let verdict = match may_lose(lane) {
+        let verdict = match self.loses(id, lane) {
             true => self.session(id).losses.report((topic, lane), u64::from(count), published + again),
             false => Err("nothing may be lost on this lane".into()),
         };
@@ -203,6 +227,7 @@ impl Oracle {
             topic,
             len,
             retain: false,
+            again: false,
             accepted: None,
             forgiven: false,
         });
@@ -279,14 +304,15 @@ impl Oracle {
             return Err("no filter of the session matches".into());
         }
         self.check_begun(id, published.topic, message.lane)?;
-        if session.floors.get(&(from, message.lane, published.topic)).is_some_and(|&floor| place <= floor) {
+        let floor = session.floors.get(&(from, message.lane, published.topic));
+        if !published.may_be_late() && floor.is_some_and(|&floor| place <= floor) {
             return Err("it was sent as the topic's value before".into());
         }
-        let lossy = may_lose(message.lane);
+        let lossy = self.loses(id, message.lane);
         let line = (from, message.lane, lossy.then_some(published.topic));
         let next = session.next.get(&line).copied().unwrap_or(0);
-        if place < next {
-            return Err(format!("number {next} of session {} had been delivered before it", from.0));
+        if self.comes_again(id, (from, message.lane, place), next)? {
+            return Ok(());
         }
         let in_line = |message: &Published| !lossy || message.topic == published.topic;
         let owed = |&skipped: &usize| in_line(&lane[skipped]) && self.is_owed(id, from, &lane[skipped]);
@@ -301,11 +327,12 @@ impl Oracle {
             return Err(format!("number {} of session {} is missing before it", lost + 1, from.0));
         }
         let session = self.session(id);
-        session.next.insert(line, place + 1);
+        session.next.insert(line, next.max(place + 1));
         if retain {
             session.behind.insert((from, message.lane, topic), place + 1);
         }
         session.delivered += 1;
+        session.got.insert((from, message.lane, place));
         Ok(())
     }
 
@@ -336,7 +363,7 @@ impl Oracle {
         };
         let floor = session.floors.get(&(from, published.lane, published.topic));
         let behind_value =
-            published.retain && !may_lose(published.lane) && floor.is_some_and(|&floor| published.place > floor);
+            published.retain && !self.loses(id, published.lane) && floor.is_some_and(|&floor| published.place > floor);
         let wants = |wanted: &Wanted| {
             wanted.retained.is_some() && wanted.cancelled.is_none() && naive_match(&wanted.filter, topic)
         };
@@ -346,16 +373,17 @@ impl Oracle {
 
     /// Accepted messages that living sessions still have to get, and complete ones should have got.
     pub fn outstanding(&self) -> Vec<String> {
-        let mut missing = Vec::new();
+        let mut missing = self.unreached();
         for (index, session) in
             self.sessions.iter().enumerate().filter(|(_, session)| !session.ended || session.complete)
         {
             let id = SessionId(index as u32);
             missing.extend(self.unexplained(id));
             missing.extend(self.values_missing(id));
+            missing.extend(self.newest_missing(id));
             for (publisher, other) in self.sessions.iter().enumerate() {
                 let from = SessionId(publisher as u32);
-                for (&lane, published) in other.lanes.iter().filter(|(lane, _)| !may_lose(**lane)) {
+                for (&lane, published) in other.lanes.iter().filter(|(lane, _)| !self.loses(id, **lane)) {
                     let next = session.next.get(&(from, lane, None)).copied().unwrap_or(0);
                     let owed = published[next.min(published.len())..]
                         .iter()
@@ -370,13 +398,34 @@ impl Oracle {
         missing
     }
 
+    /// Of topics with one publisher, towards a queue that keeps the newest: the last message that did not come.
+    fn newest_missing(&self, id: SessionId) -> Vec<String> {
+        let session = &self.sessions[id.0 as usize];
+        if session.policy != Some(Policy::Conflate) || session.losses.was_cut() {
+            return Vec::new();
+        }
+        let mut missing = Vec::new();
+        for topic in 0..self.topics.len() {
+            let all = self.sessions.iter().flat_map(|other| other.lanes.values().flatten());
+            let mut all: Vec<&Published> = all.filter(|message| message.topic == topic).collect();
+            all.sort_by_key(|message| message.order);
+            let Some(last) = all.last() else { continue };
+            let alone = all.iter().all(|message| (message.from, message.lane) == (last.from, last.lane));
+            let next = session.next.get(&(last.from, last.lane, Some(topic))).copied().unwrap_or(0);
+            if alone && last.accepted.is_some() && self.is_owed(id, last.from, last) && next <= last.place {
+                missing.push(format!("session {} never got the newest of `{}`", id.0, self.topics[topic]));
+            }
+        }
+        missing
+    }
+
     /// On lanes that may lose: what the session neither got nor was told of.
     fn unexplained(&self, id: SessionId) -> Vec<String> {
         let session = &self.sessions[id.0 as usize];
         let mut waiting: BTreeMap<(usize, u8), u64> = BTreeMap::new();
         for (publisher, other) in self.sessions.iter().enumerate() {
             let from = SessionId(publisher as u32);
-            for (&lane, published) in other.lanes.iter().filter(|(lane, _)| may_lose(**lane)) {
+            for (&lane, published) in other.lanes.iter().filter(|(lane, _)| self.loses(id, **lane)) {
                 for (place, message) in published.iter().enumerate() {
                     let next = session.next.get(&(from, lane, Some(message.topic))).copied().unwrap_or(0);
                     let owed = place >= next && message.accepted.is_some() && self.is_owed(id, from, message);

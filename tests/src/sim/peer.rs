@@ -338,6 +338,8 @@ impl Peer {
                 call.unsent.extend(speech::unsubscribe(request, &filters));
             }
             Step::Publish { topic, lane, lens, batch } => call.publish(topic, lane, &lens, batch, oracle),
+            // Nobody who speaks by hand asks what becomes of it.
+            Step::Confirm { topic, lane, lens, .. } => call.publish(topic, lane, &lens, false, oracle),
             Step::Retain { topic, lane, lens } => call.retain(topic, lane, &lens, oracle),
             Step::Leave(leave) => self.leave(leave, now, oracle),
         }

@@ -27,11 +27,13 @@ pub enum Scenario {
     Partition,
     /// The broker shuts down in the middle of everything.
     Shutdown,
+    /// Everybody is held back, both ways, and bytes come and go in pieces.
+    Rates,
 }
 
 impl Scenario {
     /// All scenarios with their names.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("any", Self::Any),
         ("calm", Self::Calm),
         ("connect", Self::Connect),
@@ -42,6 +44,7 @@ impl Scenario {
         ("bad_input", Self::BadInput),
         ("partition", Self::Partition),
         ("shutdown", Self::Shutdown),
+        ("rates", Self::Rates),
     ];
 
     /// The scenario of this name.
@@ -59,7 +62,12 @@ impl Scenario {
         let Streams { mut network, mut workload, .. } = Streams::new(seed ^ 0x5EED);
         let config = self.network(&mut network);
         let wishes = self.wishes(&mut workload);
-        let workload = Workload::draw(&mut workload, &wishes, &config);
+        let mut workload = Workload::draw(&mut workload, &wishes, &config);
+        if self == Self::Rates {
+            let limits = &mut workload.settings.limits;
+            (limits.egress_bytes_per_s, limits.ingress_bytes_per_s) = (150_000, 100_000);
+            limits.rate_burst_bytes = 4_096;
+        }
         (config, workload)
     }
 
@@ -76,7 +84,7 @@ impl Scenario {
                 backlog_max: 2,
                 ..calm
             },
-            Self::Partial => NetworkConfig {
+            Self::Partial | Self::Rates => NetworkConfig {
                 capacity_bytes_min: 1,
                 capacity_bytes_max: 900,
                 receive_bytes_max: rng.between(1, 100),
@@ -107,7 +115,7 @@ impl Scenario {
         let none = Wishes { bad_permille: 0, slow_permille: 0, vanish: false, tight: false, shut_down_permille: 0 };
         match self {
             Self::Any => Wishes::draw(rng),
-            Self::Calm | Self::Connect | Self::Partial | Self::Reset => none,
+            Self::Calm | Self::Connect | Self::Partial | Self::Reset | Self::Rates => none,
             Self::SlowReader => Wishes { slow_permille: 500, tight: true, ..none },
             Self::Exhaustion => Wishes { tight: true, ..none },
             Self::BadInput => Wishes { bad_permille: 600, ..none },

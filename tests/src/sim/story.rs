@@ -80,6 +80,7 @@ fn plan(conduct: Conduct) -> PeerPlan {
         take_pause: Duration::ZERO,
         lane_credit_bytes: LANE_CREDIT_BYTES_DEFAULT,
         resume: false,
+        policy: None,
     }
 }
 
@@ -91,6 +92,11 @@ pub const fn pause_ms(ms: u32) -> Step {
 /// Asks for one filter, and waits until it is in effect.
 pub fn subscribe(filter: &str) -> Vec<Step> {
     vec![Step::Subscribe(vec![filter.to_owned()]), Step::Settle]
+}
+
+/// The same, and wants to know of each that so many sessions have received it; 0: that the broker has it.
+pub fn confirm(topic: &'static str, lane: u8, count: usize, len: usize, receivers: u16) -> Step {
+    Step::Confirm { topic, lane, lens: vec![len; count], receivers }
 }
 
 /// Publishes `count` messages of `len` bytes on lane 1.

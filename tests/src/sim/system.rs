@@ -126,6 +126,7 @@ impl System {
                 identity: Identity { node_id: [1; 16], epoch: seed, secret: seed },
                 listeners: if id == 0 { vec![0, 0] } else { Vec::new() },
                 datagrams: if id == 0 { vec![DATAGRAMS] } else { Vec::new() },
+                broadcasts: Vec::new(),
             });
             shard.start();
             world.borrow_mut().wake_soon(Actor::Shard(id));
@@ -375,6 +376,7 @@ impl System {
                 ("publisher_paused_by_outbox", counters.paused_by_outbox),
                 ("subscriber_without_credit", counters.credit_waits),
                 ("publisher_paused_by_mesh", counters.paused_by_mesh),
+                ("publisher_paused_by_rate", counters.paused_by_rate),
                 ("slow_consumer_disconnected", closed(CloseCode::SlowConsumer)),
                 ("broker_saw_short_send", counters.sends_short),
                 ("crossed_shards", counters.runs_crossed),

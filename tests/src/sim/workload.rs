@@ -2,11 +2,13 @@
 
 use laneway_broker::config::{Limits, Pools, Settings};
 use laneway_broker::pool::PoolShape;
+use laneway_proto::lane::policy::Policy;
 use laneway_proto::limits::LANE_CREDIT_BYTES_DEFAULT;
 use laneway_proto::time::Duration;
 
 use super::crime::Crime;
 use super::faults::NetworkConfig;
+use super::losses::may_lose;
 use super::rng::Rng;
 
 /// Topics that clients publish to; some differ in one level only.
@@ -61,6 +63,17 @@ pub enum Step {
         /// Bytes of each message.
         lens: Vec<usize>,
     },
+    /// Publishes messages, and wants to know of each how far it got; of the library only.
+    Confirm {
+        /// Where.
+        topic: &'static str,
+        /// On which lane.
+        lane: u8,
+        /// Bytes of each message.
+        lens: Vec<usize>,
+        /// Sessions that must have received it; 0: the broker's word is enough.
+        receivers: u16,
+    },
     /// Asks whether the broker has everything.
     Ping,
     /// Does nothing for a while.
@@ -101,6 +114,8 @@ pub struct PeerPlan {
     pub lane_credit_bytes: u64,
     /// Its session outlives its links; of the library only.
     pub resume: bool,
+    /// What a full queue towards it does; `None`: as its lanes say. Of the library only.
+    pub policy: Option<Policy>,
 }
 
 /// Messages an application takes before it rests.
@@ -229,6 +244,7 @@ fn peer(rng: &mut Rng, wishes: &Wishes, large: usize) -> PeerPlan {
         // The largest frame has to fit.
         lane_credit_bytes: *rng.pick(&[65_535, LANE_CREDIT_BYTES_DEFAULT]),
         resume: library && rng.chance(600),
+        policy: None,
     }
 }
 
@@ -274,10 +290,13 @@ fn step(rng: &mut Rng, subscribes: bool, publishes: bool, large: usize) -> Step 
             let lens = (0..count).map(|_| length(rng, large)).collect();
             let (topic, lane) = (TOPICS[rng.index(TOPICS.len())], rng.between(1, 4) as u8);
             let batch = rng.chance(250);
-            if rng.chance(300) {
-                Step::Retain { topic, lane, lens }
-            } else {
-                Step::Publish { topic, lane, lens, batch }
+            match rng.below(1_000) {
+                0..300 => Step::Retain { topic, lane, lens },
+                // Lanes that may lose confirm no delivery.
+                draw @ 300..500 => {
+                    Step::Confirm { topic, lane, lens, receivers: if may_lose(lane) { 0 } else { (draw % 4) as u16 } }
+                }
+                _ => Step::Publish { topic, lane, lens, batch },
             }
         }
         _ => Step::Pause(Duration::from_micros(rng.between(1, 200_000))),

@@ -7,7 +7,7 @@ use super::Source;
 
 /// The layers of the broker, lowest first. A module imports from the layers before its own.
 pub const LAYERS: &[&[&str]] = &[
-    &["slab", "counters", "descriptors", "histogram", "intern", "tty"],
+    &["slab", "counters", "descriptors", "histogram", "intern", "rate", "tty"],
     &["pool", "retained", "timers"],
     &["config", "io", "router"],
     &["access", "confirms", "inbox", "mesh", "outbox", "transport"],

@@ -34,7 +34,7 @@ use super::token::{self, Tag};
 use super::{Completion, Errno, Io, ListenerId, PeerAddress, Receive, ReceiveEnd, Socket, SocketOptions, Wait};
 use crate::pool::{Piece, Pool, PoolShape};
 use crate::slab::Key;
-use crate::tty::TtyOptions;
+use crate::tty::{TtyErrors, TtyOptions};
 
 /// The way to wake one shard from anywhere in the process.
 #[derive(Debug)]
@@ -339,6 +339,10 @@ impl Io for UringIo {
 
     fn tty_unsent(&self, socket: Socket) -> u32 {
         ttys::unsent(socket)
+    }
+
+    fn tty_errors(&self, socket: Socket) -> TtyErrors {
+        ttys::errors(socket)
     }
 
     fn receive(&mut self, key: Key, socket: Socket, how: Receive) {

@@ -10,7 +10,7 @@ use serialport::{DataBits, FlowControl, SerialPort as _, StopBits};
 
 use super::super::Socket;
 use super::borrow;
-use crate::tty::{Flow, Modem, Parity, TtyOptions};
+use crate::tty::{Flow, Modem, Parity, TtyErrors, TtyOptions};
 
 /// How long RTS is set to reset a board.
 const RESET_PULSE: Duration = Duration::from_millis(10);
@@ -49,6 +49,17 @@ pub(super) fn unsent(socket: Socket) -> u32 {
     // SAFETY: the kernel writes one `c_int` to `bytes` during the call.
     let result = unsafe { libc::ioctl(socket.0, libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { u32::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+/// What the driver has counted; nothing if it does not count, as a pseudo terminal's.
+pub(super) fn errors(socket: Socket) -> TtyErrors {
+    // `struct serial_icounter_struct`: cts, dsr, rng, dcd, rx, tx, frame, overrun, parity, brk, buf_overrun, nine reserved.
+    let mut counts: [libc::c_int; 20] = [0; 20];
+    // SAFETY: the kernel writes twenty `c_int` to `counts` during the call.
+    let result = unsafe { libc::ioctl(socket.0, libc::TIOCGICOUNT, counts.as_mut_ptr()) };
+    let [.., framing, overrun, parity, breaks, no_room, _, _, _, _, _, _, _, _, _] = counts.map(|count| count as u32);
+    let errors = TtyErrors { framing, overrun: overrun.wrapping_add(no_room), parity, breaks };
+    if result == 0 { errors } else { TtyErrors::default() }
 }
 
 /// The library says of a port that somebody else has that there is none.

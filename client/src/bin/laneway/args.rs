@@ -1,10 +1,13 @@
 //! What the user typed. Parsing does nothing but parse.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use laneway_client::{Lane, Policy};
+use laneway_proto::serial::foreign::Protocol;
+use laneway_proto::serial::foreign::line::Ending;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,6 +55,18 @@ Examples:
   laneway stats shard.0.lane.command.             one lane of one shard
   laneway stats link. --json | jq 'keys'";
 
+const SERIAL_EXAMPLES: &str = "\
+Examples:
+  laneway serial list                             ports, what is plugged in, and names that stay
+  laneway serial doctor /dev/ttyACM0              why it does not work, or not well
+  laneway serial monitor /dev/ttyACM0 --baud 921600
+  laneway serial monitor /dev/ttyUSB0 --baud 4800 --protocol nmea --json
+
+A port that lanewayd has open is looked at with 'laneway stats port.'.";
+
+/// Bits per second unless something else is said.
+const BAUD: u32 = 115_200;
+
 /// Publish, subscribe and ping on a Laneway broker.
 #[derive(Parser, Debug)]
 #[command(name = "laneway", version, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -65,7 +80,8 @@ pub(crate) struct Args {
 /// How to reach the broker.
 #[derive(Group, Debug)]
 pub(crate) struct Link {
-    /// The broker: tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH [default: the local Unix socket, then tcp://127.0.0.1:5263]
+    /// The broker: tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH; or all without one: udp+broadcast://ADDRESS:PORT
+    /// [default: the local Unix socket, then tcp://127.0.0.1:5263]
     #[arg(long, global = true, value_name = "URL", env = "LANEWAY_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// Keep trying for this long if no broker answers
@@ -83,6 +99,11 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Print what the broker counts
     Stats(Stats),
+    /// Look at the serial ports of this machine
+    Serial(Serial),
+    /// Print what is on the wire of a broadcast or multicast address, a line for each frame
+    #[cfg(target_os = "linux")]
+    Tap(Tap),
 }
 
 #[derive(Group, Debug)]
@@ -198,6 +219,108 @@ pub(crate) struct Stats {
     /// Print one JSON object, names to numbers and texts
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+#[command(after_help = SERIAL_EXAMPLES)]
+pub(crate) struct Serial {
+    #[command(subcommand)]
+    pub(crate) command: SerialCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SerialCommand {
+    /// Print the ports of this machine, and what is plugged in
+    List(SerialList),
+    /// Print what is said on a port that nobody else has open
+    Monitor(SerialMonitor),
+    /// Say why a port does not work, or not well, and what to do
+    Doctor(SerialDoctor),
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct SerialList {
+    /// Print JSON: a list with an object for each port
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct SerialMonitor {
+    /// The port, as in /dev/ttyACM0
+    pub(crate) port: PathBuf,
+    /// Bits per second
+    #[arg(long, value_name = "BAUD", default_value_t = BAUD, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) baud: u32,
+    /// How the device speaks
+    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    pub(crate) protocol: Option<SerialProtocol>,
+    /// End after this time
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds: Option<Duration>,
+    /// End after N frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Print a JSON object for each frame, and one at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How a device speaks.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SerialProtocol {
+    /// Laneway's own link
+    Laneway,
+    /// Lines of text
+    Line,
+    /// Bytes
+    Raw,
+    /// SLIP frames
+    Slip,
+    /// COBS frames
+    Cobs,
+    /// NMEA 0183 sentences
+    Nmea,
+    /// MAVLink 1 and 2
+    Mavlink,
+}
+
+impl SerialProtocol {
+    /// `None`: Laneway's own link.
+    pub(crate) const fn protocol(self) -> Option<Protocol> {
+        match self {
+            Self::Laneway => None,
+            Self::Line => Some(Protocol::Line(Ending::Lf)),
+            Self::Raw => Some(Protocol::Raw),
+            Self::Slip => Some(Protocol::Slip),
+            Self::Cobs => Some(Protocol::Cobs),
+            Self::Nmea => Some(Protocol::Nmea),
+            Self::Mavlink => Some(Protocol::Mavlink),
+        }
+    }
+}
+
+#[derive(Group, Debug)]
+pub(crate) struct SerialDoctor {
+    /// The port, as in /dev/ttyACM0
+    pub(crate) port: PathBuf,
+    /// Bits per second
+    #[arg(long, value_name = "BAUD", default_value_t = BAUD, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) baud: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Group, Debug)]
+pub(crate) struct Tap {
+    /// Where to listen: udp+broadcast://ADDRESS:PORT or udp+multicast://GROUP:PORT, each with ?iface=NAME [default: --url]
+    #[arg(value_name = "AT")]
+    pub(crate) at: Option<String>,
+    /// End after N datagrams
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -92,7 +92,7 @@ impl<W: Write> Printer<W> {
 }
 
 /// Text a terminal can take: control characters and bytes that are not UTF-8 are escaped.
-fn escape_text(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn escape_text(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
         out.extend_from_slice(bytes);
         return;

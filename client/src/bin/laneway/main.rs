@@ -7,8 +7,11 @@ mod format;
 mod lines;
 mod ping;
 mod publish;
+mod serial;
 mod stats;
 mod subscribe;
+#[cfg(target_os = "linux")]
+mod tap;
 
 use std::process::ExitCode;
 
@@ -24,6 +27,9 @@ fn main() -> ExitCode {
         Command::Sub(subscribe) => subscribe::run(&args.link, subscribe),
         Command::Ping(ping) => ping::run(&args.link, ping),
         Command::Stats(stats) => stats::run(&args.link, stats),
+        Command::Serial(serial) => serial::run(serial),
+        #[cfg(target_os = "linux")]
+        Command::Tap(tap) => tap::run(args.link.url.as_deref(), tap),
     };
     done.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use crate::header::{Flags, Header, Kind, seq_after};
 use crate::limits::{EXTENSION_BYTES, HEADER_BYTES};
 
 /// Where a part goes: its header, and its body in three pieces.
-pub(super) trait Sink: FnMut(&Header, [&[u8]; 3]) {}
+pub(in crate::datagram) trait Sink: FnMut(&Header, [&[u8]; 3]) {}
 impl<T: FnMut(&Header, [&[u8]; 3])> Sink for T {}
 
 /// Bytes in front of FRAG in the extensions.
@@ -23,7 +23,7 @@ pub(super) const fn frag_at(flags: Flags) -> usize {
 
 /// Gives the parts of a frame, each of which fits into `room` bytes with its header, to `sink`; one that fits as it is.
 /// `once`: its lane is unreliable.
-pub(super) fn cut(header: &Header, frame: &[u8], room: usize, once: bool, sink: &mut impl Sink) {
+pub(in crate::datagram) fn cut(header: &Header, frame: &[u8], room: usize, once: bool, sink: &mut impl Sink) {
     let body = &frame[HEADER_BYTES..];
     let is_part = header.flags.has(Flags::FRAG) && header.kind == Kind::PUB;
     if frame.len() <= room && !is_part {

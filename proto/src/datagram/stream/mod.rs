@@ -21,6 +21,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+pub(in crate::datagram) use self::cut::cut;
 use self::inward::Inward;
 use self::outward::Outward;
 use super::limits::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, DATAGRAM_HEADER_BYTES};

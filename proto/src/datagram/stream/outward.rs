@@ -139,7 +139,7 @@ impl Outward {
                 let number = self.done[lane] + self.left[lane].len() as u64;
                 self.left[lane].push_back(0);
                 let room = self.room;
-                cut::cut(header, frame, room, once, &mut |part: &Header, ends: [&[u8]; 3]| {
+                cut(header, frame, room, once, &mut |part: &Header, ends: [&[u8]; 3]| {
                     self.push(part, ends, lane, number);
                 });
                 self.finish(lane);

@@ -60,6 +60,11 @@ impl<const L: usize, const W: usize, const H: usize, const F: usize> Link<L, W, 
         if len < SERIAL_FRAME_BYTES_MIN + start {
             return self.on_bad();
         }
+        // What others say to each other is checked by them.
+        if self.address().is_some_and(|ours| frame[0] != ours ^ FROM_DEVICE) {
+            self.counters.stray += 1;
+            return;
+        }
         let is_link = SerialKind::of(frame[start]) == SerialKind::Link;
         let preset = if is_link { 0 } else { self.preset };
         if !is_link && self.shake.phase() == Phase::Seeking {
@@ -67,10 +72,6 @@ impl<const L: usize, const W: usize, const H: usize, const F: usize> Link<L, W, 
             return;
         }
         let Some(body) = checked(frame, preset) else { return self.on_bad() };
-        if self.address().is_some_and(|ours| body[0] != ours ^ FROM_DEVICE) {
-            self.counters.stray += 1;
-            return;
-        }
         match (Head::decode(&body[start..]), is_link) {
             (Ok((_, payload)), true) => {
                 let payload = len - SERIAL_CRC_BYTES - payload.len()..len - SERIAL_CRC_BYTES;

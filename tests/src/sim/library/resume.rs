@@ -162,7 +162,7 @@ impl LibraryPeer {
     }
 
     /// The session is over for its client.
-    fn give_up(&mut self, now: Instant, oracle: &mut Oracle) {
+    pub(super) fn give_up(&mut self, now: Instant, oracle: &mut Oracle) {
         self.drop_attempt();
         let Some(mut call) = self.call.take() else { return };
         call.take(usize::MAX, oracle);
