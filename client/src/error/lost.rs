@@ -34,6 +34,8 @@ pub enum Lost {
     /// A message that was sent again came behind newer ones and was dropped. This side ended the link so that it does not
     /// count as received.
     Overtaken,
+    /// The link was slow or in doubt, and this side went over to another one; that one did not hold.
+    Replaced,
     /// No new link came about.
     Unreachable {
         /// Attempts since the link broke.
@@ -55,7 +57,7 @@ impl Lost {
     pub fn class(&self) -> Class {
         match self {
             Self::Closed => Class::Permanent,
-            Self::Ended | Self::Overtaken => Class::Transient,
+            Self::Ended | Self::Overtaken | Self::Replaced => Class::Transient,
             Self::Io { kind, .. } => Class::of_io(*kind),
             Self::Goodbye(reason) | Self::Refused(reason) => reason.class(),
             // A broker that stopped in the middle of a frame is slow or cut off, not wrong.
@@ -70,7 +72,11 @@ impl Lost {
     /// Whether the broker may have kept the session: nobody ended it.
     pub(crate) const fn leaves_session(&self) -> bool {
         match self {
-            Self::Ended | Self::Io { .. } | Self::Silent(_) | Self::Fault(PeerFault::PartialFrameTimeout) => true,
+            Self::Ended
+            | Self::Io { .. }
+            | Self::Silent(_)
+            | Self::Replaced
+            | Self::Fault(PeerFault::PartialFrameTimeout) => true,
             Self::Closed
             | Self::Goodbye(_)
             | Self::Fault(_)
@@ -95,6 +101,7 @@ impl Lost {
             | Self::Fault(_)
             | Self::Silent(_)
             | Self::Overtaken
+            | Self::Replaced
             | Self::Unreachable { .. } => self.class() == Class::Transient,
         }
     }
@@ -115,6 +122,7 @@ impl fmt::Display for Lost {
                 write!(f, "the broker was silent for {:.1} s; check it and the network", silence.as_secs_f64())
             }
             Self::Overtaken => f.write_str("a message came again behind newer ones and is not received; connect again"),
+            Self::Replaced => f.write_str("the link was given up for another one, which did not hold; connect again"),
             Self::Refused(reason) => write!(f, "the broker refused the subscription on the new link: {reason}"),
             Self::Unreachable { attempts, text, .. } => write!(f, "no new link after {attempts} attempts: {text}"),
         }

@@ -53,12 +53,16 @@ pub enum ConnectionEvent {
 pub enum Degraded {
     /// Nothing was heard for this long, though the broker was asked.
     Silent(Duration),
+    /// Several round trips in a row took longer than they may; holds the last one.
+    Slow(Duration),
 }
 
 impl fmt::Display for Degraded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Silent(silence) = self;
-        write!(f, "the broker has been silent for {:.1} s", silence.as_secs_f64())
+        match self {
+            Self::Silent(silence) => write!(f, "the broker has been silent for {:.1} s", silence.as_secs_f64()),
+            Self::Slow(trip) => write!(f, "a round trip takes {:.0} ms", trip.as_secs_f64() * 1_000.0),
+        }
     }
 }
 

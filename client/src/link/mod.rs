@@ -11,11 +11,13 @@
 mod breaker;
 mod draws;
 mod event;
+mod health;
 mod options;
 mod reconnector;
 
 pub use breaker::{Breaker, BreakerState};
 pub use draws::Draws;
 pub use event::{ConnectionEvent, ConnectionState, Degraded, Phase};
+pub use health::Health;
 pub use options::ReconnectOptions;
 pub use reconnector::{Next, Reconnector};

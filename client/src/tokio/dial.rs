@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use laneway_proto::control::Resume;
 use laneway_proto::error::CloseCode;
+use laneway_proto::limits::PREFACE_BYTES;
+use laneway_proto::session::handshake::PREFACE;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
@@ -92,7 +94,8 @@ impl ConnectOptions {
         let (read, write) = tokio::io::split(stream);
         let ends = Ends { transport: Transport::Other, local: String::new(), remote: String::new() };
         let endpoint = Endpoint::Unix("(a stream of the caller)".into());
-        let opening = open(self.core(), Clock::start(), Box::new(read), Box::new(write), ends);
+        let reached = Reached { read: Box::new(read), write: Box::new(write), ends, preface: None };
+        let opening = open(self.core(), Clock::start(), reached);
         let late = ConnectError::Timeout { endpoint, after: self.timeout };
         Ok(self.begin(timeout(self.timeout, opening).await.unwrap_or(Err(late))?, None))
     }
@@ -137,8 +140,54 @@ impl Dialler {
     }
 
     async fn dial(&self, clock: Clock, session: Option<Resume>) -> Result<Dialled, ConnectError> {
+        let options = self.session_options(session);
+        match &self.endpoint {
+            Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
+            #[cfg(target_os = "linux")]
+            Endpoint::Broadcast { .. } => self.open_group(options, clock).await,
+            #[cfg(not(target_os = "linux"))]
+            Endpoint::Broadcast { .. } => {
+                Err(ConnectError::Url(crate::endpoint::UrlError::Scheme("udp+broadcast".into())))
+            }
+            Endpoint::Tcp { .. } | Endpoint::Unix(_) => open(options, clock, self.reach().await?).await,
+        }
+    }
+
+    fn session_options(&self, session: Option<Resume>) -> CoreOptions {
         let resume = self.options.reconnect.is_some();
-        let options = CoreOptions { identity: self.identity, resume, session, ..self.options.core() };
+        CoreOptions { identity: self.identity, resume, session, ..self.options.core() }
+    }
+
+    /// A stream at whose other end the broker has answered, within the time of an attempt; the session is opened there
+    /// later, if at all. `None`: it cannot be had.
+    pub(super) async fn reach_beside(&self) -> Option<Reached> {
+        let reaching = async {
+            let mut reached = self.reach().await.ok()?;
+            reached.write.write_all(&PREFACE).await.ok()?;
+            reached.write.flush().await.ok()?;
+            let mut answer = [0; PREFACE_BYTES];
+            reached.read.read_exact(&mut answer).await.ok()?;
+            reached.preface = Some(answer);
+            Some(reached)
+        };
+        timeout(self.options.timeout, reaching).await.ok().flatten()
+    }
+
+    /// Goes on with a session over a stream that was reached before.
+    pub(super) async fn open_there(
+        &mut self,
+        clock: Clock,
+        reached: Reached,
+        session: Resume,
+    ) -> Result<Dialled, ConnectError> {
+        self.identity.nonce = random_u64();
+        let after = self.options.timeout;
+        let opening = open(self.session_options(Some(session)), clock, reached);
+        let late = || ConnectError::Timeout { endpoint: self.endpoint.clone(), after };
+        timeout(after, opening).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn reach(&self) -> Result<Reached, ConnectError> {
         let failed = |source| ConnectError::from_io(self.endpoint.clone(), source);
         match &self.endpoint {
             Endpoint::Tcp { host, port } => {
@@ -150,31 +199,17 @@ impl Dialler {
                     remote: stream.peer_addr().map_err(failed)?.to_string(),
                 };
                 let (read, write) = stream.into_split();
-                open(options, clock, Box::new(read), Box::new(write), ends).await
+                Ok(Reached { read: Box::new(read), write: Box::new(write), ends, preface: None })
             }
-            Endpoint::Udp { host, port } => self.open_udp(options, clock, host, *port).await,
-            #[cfg(target_os = "linux")]
-            Endpoint::Broadcast { group, port, iface, repair_percent, bytes_per_s } => {
-                let address = Group { address: *group, port: *port, iface: iface.as_deref() };
-                let link = broadcasts::open(address).map_err(failed)?;
-                let remote = format!("{group}:{port}");
-                let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
-                let manner = broadcasts::Manner { repair_percent: *repair_percent, bytes_per_s: *bytes_per_s };
-                let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity, manner));
-                let options = CoreOptions { resume: false, session: None, ..options };
-                open(options, clock, Box::new(read), Box::new(write), ends).await
-            }
-            #[cfg(not(target_os = "linux"))]
-            Endpoint::Broadcast { .. } => {
-                Err(ConnectError::Url(crate::endpoint::UrlError::Scheme("udp+broadcast".into())))
-            }
+            // Whatever goes on over one of these is a link of its own, for which no other one can be made.
+            Endpoint::Udp { .. } | Endpoint::Broadcast { .. } => Err(failed(io::ErrorKind::Unsupported.into())),
             #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;
                 let remote = path.display().to_string();
                 let ends = Ends { transport: Transport::Unix, local: String::new(), remote };
                 let (read, write) = stream.into_split();
-                open(options, clock, Box::new(read), Box::new(write), ends).await
+                Ok(Reached { read: Box::new(read), write: Box::new(write), ends, preface: None })
             }
             #[cfg(not(unix))]
             Endpoint::Unix(_) => Err(ConnectError::Url(crate::endpoint::UrlError::NoUnix)),
@@ -202,8 +237,25 @@ impl Dialler {
         let (read, write) = tokio::io::split(near);
         // A session over UDP is its own link: there is no other to go on over.
         let options = CoreOptions { resume: false, session: None, ..options };
-        let opened = open(options, clock, Box::new(read), Box::new(write), ends).await;
+        let reached = Reached { read: Box::new(read), write: Box::new(write), ends, preface: None };
+        let opened = open(options, clock, reached).await;
         opened.map_err(|error| lock(&failure).take().map_or(error, failed))
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn open_group(&self, options: CoreOptions, clock: Clock) -> Result<Dialled, ConnectError> {
+        let failed = |source| ConnectError::from_io(self.endpoint.clone(), source);
+        let Endpoint::Broadcast { group, port, iface, repair_percent, bytes_per_s } = &self.endpoint else {
+            return Err(failed(io::ErrorKind::Unsupported.into()));
+        };
+        let address = Group { address: *group, port: *port, iface: iface.as_deref() };
+        let link = broadcasts::open(address).map_err(failed)?;
+        let remote = format!("{group}:{port}");
+        let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
+        let manner = broadcasts::Manner { repair_percent: *repair_percent, bytes_per_s: *bytes_per_s };
+        let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity, manner));
+        let options = CoreOptions { resume: false, session: None, ..options };
+        open(options, clock, Reached { read: Box::new(read), write: Box::new(write), ends, preface: None }).await
     }
 
     async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
@@ -242,16 +294,18 @@ fn do_not_pace(socket: &TcpSocket) {
 fn do_not_pace(_: &TcpSocket) {}
 
 /// Shakes hands.
-async fn open(
-    options: CoreOptions,
-    clock: Clock,
-    mut read: Box<dyn AsyncRead + Unpin + Send>,
-    mut write: Box<dyn AsyncWrite + Unpin + Send>,
-    ends: Ends,
-) -> Result<Dialled, ConnectError> {
+async fn open(options: CoreOptions, clock: Clock, reached: Reached) -> Result<Dialled, ConnectError> {
+    let Reached { mut read, mut write, ends, preface } = reached;
     let (mut outgoing, mut incoming) = Core::new(clock.now(), &options).split();
     let mut buffer = BytesMut::with_capacity(RECEIVE_BUFFER_BYTES);
-    let terms = shake_hands(clock, &mut outgoing, &mut incoming, &mut read, &mut write, &mut buffer).await?;
+    let mut transmit = Transmit::default();
+    outgoing.poll_transmit(&mut transmit);
+    if let Some(answer) = preface {
+        // Both sides have said theirs.
+        transmit.advance(PREFACE_BYTES);
+        buffer.extend_from_slice(&answer);
+    }
+    let terms = shake_hands(clock, transmit, &mut incoming, &mut read, &mut write, &mut buffer).await?;
     outgoing.on_welcome(terms.clone());
     let local = Peer {
         node_id: options.identity.node_id,
@@ -272,6 +326,15 @@ async fn open(
     Ok(Dialled { outgoing, incoming, agreed, clock, streams: Streams { read, write, buffer } })
 }
 
+/// A stream to a broker.
+pub(super) struct Reached {
+    read: Box<dyn AsyncRead + Unpin + Send>,
+    write: Box<dyn AsyncWrite + Unpin + Send>,
+    ends: Ends,
+    /// The broker's answer, if this side has said its preface already.
+    preface: Option<[u8; PREFACE_BYTES]>,
+}
+
 /// The addresses of a connection's two ends.
 struct Ends {
     transport: Transport,
@@ -287,7 +350,7 @@ pub(super) fn suggested_wait(error: &ConnectError) -> Duration {
 
 async fn shake_hands<R, W>(
     clock: Clock,
-    outgoing: &mut Outgoing,
+    mut transmit: Transmit,
     incoming: &mut Incoming,
     read: &mut R,
     write: &mut W,
@@ -297,8 +360,6 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut transmit = Transmit::default();
-    outgoing.poll_transmit(&mut transmit);
     while transmit.has_remaining() {
         write.write_buf(&mut transmit).await.map_err(lost)?;
     }

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use laneway_proto::error::PeerFault;
 use laneway_proto::frame::confirm::Confirm;
 use laneway_proto::frame::count::LaneTotal;
-use laneway_proto::time::Instant as Tick;
+use laneway_proto::time::{Duration as Span, Instant as Tick};
 use tokio::sync::oneshot;
 
 use super::queue::Queue;
@@ -86,6 +86,8 @@ pub(super) struct Brought {
     pub(super) credited: Vec<LaneTotal>,
     /// The session counts no more.
     pub(super) overtaken: bool,
+    /// The round trip of the watch over silence.
+    pub(super) trip: Option<Span>,
 }
 
 impl Receiving {
@@ -124,7 +126,10 @@ impl Receiving {
                 }
                 Event::Subscribed(id) => self.on_answer(id, Ok(()), tidings),
                 Event::SubscribeRefused(id, reason) => self.on_answer(id, Err(reason), tidings),
-                Event::Pong { token, rtt, .. } => {
+                Event::Pong { token, rtt, own } => {
+                    if own {
+                        brought.trip = Some(rtt);
+                    }
                     brought.ponged.push(token);
                     self.on_pong(token, Duration::from_nanos(rtt.0), tidings);
                 }

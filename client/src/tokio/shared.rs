@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use laneway_proto::control::{Control, Resume};
 use laneway_proto::error::{CloseCode, PeerFault};
 use laneway_proto::limits::METADATA_BYTES_MAX;
-use laneway_proto::time::Instant as Tick;
+use laneway_proto::time::{Duration as Span, Instant as Tick};
 use tokio::runtime::Handle;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot, watch};
@@ -29,7 +29,7 @@ use super::tasks;
 use crate::core::{Alarm, Answered, ConfirmId, Incoming, RequestId, SubscriptionId, Terms, TopicId, Transmit};
 use crate::error::{FlushError, Lost, PublishError, Reason, RequestError, SubscribeError, TryPublishError};
 use crate::level::ConfirmOptions;
-use crate::link::{ConnectionEvent, Degraded};
+use crate::link::{ConnectionEvent, Degraded, Health};
 use crate::options::ConnectOptions;
 use crate::payload::Payload;
 use crate::peer::Peer;
@@ -61,6 +61,9 @@ pub(super) struct Shared {
     receive_bytes_max: usize,
     receive_messages_max: usize,
     agreed: Mutex<Agreed>,
+    health: Mutex<Health>,
+    /// Tells whoever makes links that another one is wanted beside the one there is.
+    ailing: Notify,
 }
 
 /// Both ends, and what they agreed to on the newest link.
@@ -113,6 +116,8 @@ impl Shared {
     /// A connection over its first link.
     pub(super) fn new(dialled: Dialled, options: &ConnectOptions, reconnects: bool) -> (Arc<Self>, tasks::Streams) {
         let Dialled { outgoing, incoming, agreed, clock, streams } = dialled;
+        let trip_max = options.reconnect.filter(|_| reconnects).and_then(|reconnect| reconnect.trip_max);
+        let trip_max = trip_max.map(|trip| Span(u64::try_from(trip.as_nanos()).unwrap_or(u64::MAX)));
         let shared = Self {
             sending: Mutex::new(Sending::new(outgoing)),
             receiving: Mutex::new(Receiving::new(incoming)),
@@ -129,6 +134,8 @@ impl Shared {
             receive_bytes_max: options.receive_bytes_max,
             receive_messages_max: options.receive_messages_max,
             agreed: Mutex::new(agreed),
+            health: Mutex::new(Health::new(trip_max)),
+            ailing: Notify::new(),
         };
         (Arc::new(shared), streams)
     }
@@ -405,9 +412,7 @@ impl Shared {
         let count = receiving.incoming.poll_count();
         drop(receiving);
         tidings.tell();
-        if recovered {
-            self.hub.doubt(ConnectionEvent::Recovered);
-        }
+        self.on_signs_of_life(now, recovered, brought.trip);
         let heard = !brought.pinged.is_empty()
             || !brought.ponged.is_empty()
             || !brought.credited.is_empty()
@@ -458,8 +463,8 @@ impl Shared {
         let now = self.now();
         let mut receiving = lock(&self.receiving);
         let mut sending = lock(&self.sending);
-        let unconfirmed = sending.outgoing.unconfirmed() > 0;
-        let alarm = receiving.incoming.on_timeout(now, unconfirmed)?;
+        let asks = sending.outgoing.unconfirmed() > 0 || lock(&self.health).measures();
+        let alarm = receiving.incoming.on_timeout(now, asks)?;
         let count = receiving.incoming.poll_count();
         if let Some(count) = &count {
             sending.outgoing.hot(count);
@@ -474,9 +479,55 @@ impl Shared {
         }
         if let Alarm::Doubtful(silence) = alarm {
             let reason = Degraded::Silent(Duration::from_nanos(silence.0));
+            lock(&self.health).on_doubt();
+            self.ailing.notify_one();
             self.hub.doubt(ConnectionEvent::Degraded { reason });
         }
         Ok(receiving.incoming.poll_timeout().map(|tick| self.when(tick)))
+    }
+
+    /// Something was heard: a doubt may be over, and the link may turn out to be slow, or to be so no longer.
+    fn on_signs_of_life(&self, now: Tick, recovered: bool, trip: Option<Span>) {
+        if !recovered && trip.is_none() {
+            return;
+        }
+        let mut health = lock(&self.health);
+        if recovered {
+            health.on_recovered();
+        }
+        let was_slow = health.wants_another();
+        let slow = trip.is_some_and(|trip| health.on_trip(now, trip));
+        let recovers = (recovered || was_slow) && !health.wants_another();
+        drop(health);
+        if recovers {
+            self.hub.doubt(ConnectionEvent::Recovered);
+        }
+        if slow {
+            self.ailing.notify_one();
+            let reason = Degraded::Slow(Duration::from_nanos(trip.unwrap_or_default().0));
+            self.hub.doubt(ConnectionEvent::Degraded { reason });
+        }
+    }
+
+    /// Whether another link is wanted beside the one there is, and the session can go over to it.
+    pub(super) fn wants_another_link(&self) -> bool {
+        let wanted = lock(&self.health).wants_another();
+        let may_go_on = lock(&self.receiving).incoming.offer().is_some();
+        wanted && may_go_on && self.is_lost().is_none()
+    }
+
+    /// Resolves when another link is wanted beside the one there is.
+    pub(super) async fn another_link_wanted(&self) {
+        while !self.wants_another_link() {
+            self.ailing.notified().await;
+        }
+    }
+
+    /// The session is to go over to another link, which is there: ends this one.
+    pub(super) fn leave_link(&self) {
+        if lock(&self.sending).break_link(Lost::Replaced) {
+            self.work.notify_one();
+        }
     }
 
     /// The reader reads again after a subscriber made it wait.
@@ -553,6 +604,7 @@ impl Shared {
         let doubted = sending.outgoing.doubted() - doubted;
         if up.is_ok() {
             sending.mend();
+            lock(&self.health).on_up(self.now());
         } else {
             receiving.incoming.forget_session();
         }

@@ -1,17 +1,21 @@
 //! The task behind a connection: it outlives its links and finds the next one.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use laneway_proto::error::CloseCode;
 use laneway_proto::time::Duration as Span;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
-use super::dial::{Dialler, suggested_wait};
+use super::dial::{Dialler, Reached, suggested_wait};
 use super::shared::Shared;
 use super::tasks::{Streams, Tasks, race};
 use crate::error::{ConnectError, Lost};
 use crate::link::{Next, Reconnector};
+
+/// Pause before a link beside an ailing one is tried again.
+const BESIDE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What it takes to connect again.
 pub(super) struct Redial {
@@ -24,9 +28,31 @@ pub(super) async fn supervise(shared: Arc<Shared>, first: Streams, mut redial: O
     let closing = shared.closing();
     let mut streams = first;
     loop {
-        let unsent = Tasks::start(&shared, streams).ended().await;
+        let tasks = Tasks::start(&shared, streams);
+        let mut beside = None;
+        let unsent = match &redial {
+            Some(redial) => {
+                let mut ended = pin!(tasks.ended());
+                let replacing = async {
+                    beside = Some(redial.link_beside(&shared).await);
+                    shared.leave_link();
+                };
+                match race(ended.as_mut(), replacing).await {
+                    Some(unsent) => unsent,
+                    None => ended.await,
+                }
+            }
+            None => tasks.ended().await,
+        };
         let (Some(redial), Some(reason)) = (&mut redial, shared.on_link_down(unsent)) else { break };
-        match redial.next_link(&shared, reason).await {
+        let mut next = None;
+        if let Some(reached) = beside {
+            next = redial.go_over(&shared, reached).await;
+        }
+        if next.is_none() {
+            next = redial.next_link(&shared, reason).await;
+        }
+        match next {
             Some(next) => streams = next,
             None => break,
         }
@@ -35,6 +61,30 @@ pub(super) async fn supervise(shared: Arc<Shared>, first: Streams, mut redial: O
 }
 
 impl Redial {
+    /// Waits until the link there is does badly, and makes another one beside it, on which the broker answers.
+    async fn link_beside(&self, shared: &Shared) -> Reached {
+        loop {
+            shared.another_link_wanted().await;
+            let reached = self.dialler.reach_beside().await;
+            // Meanwhile it may be well again.
+            if let Some(reached) = reached.filter(|_| shared.wants_another_link()) {
+                return reached;
+            }
+            sleep(BESIDE_PAUSE).await;
+        }
+    }
+
+    /// The session goes over to the link beside the one that was left; `None`: it has to be sought in another way.
+    async fn go_over(&mut self, shared: &Shared, reached: Reached) -> Option<Streams> {
+        let session = shared.offer()?;
+        self.dialler.tell(&shared.agreed().local.metadata);
+        let opening = self.dialler.open_there(shared.clock(), reached, session);
+        let dialled = race(opening, shared.no_link_wanted()).await?.ok()?;
+        let streams = shared.on_link_up(dialled).ok()?;
+        self.reconnector.on_up();
+        Some(streams)
+    }
+
     /// Dials until the broker agrees; `None`: the connection is over.
     async fn next_link(&mut self, shared: &Shared, mut reason: Lost) -> Option<Streams> {
         let clock = shared.clock();

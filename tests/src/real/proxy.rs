@@ -2,15 +2,24 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::link::{Link, Place};
 
 /// How often a proxy looks whether somebody wants a link.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Something that happened to the link with this number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Happened {
+    /// The broker has said its first word on it.
+    Answered(u32),
+    /// Its client has ended it.
+    Ended(u32),
+}
 
 /// Passes on bytes, both ways, for any number of links.
 #[derive(Debug)]
@@ -34,6 +43,12 @@ struct State {
     orphans: Mutex<Vec<Link>>,
     /// Ends of links are kept to themselves.
     silent: AtomicBool,
+    /// Links so far.
+    made: AtomicU32,
+    /// Links before this one keep what they are given, for so many milliseconds; `u64::MAX`: for good.
+    ailing: AtomicU32,
+    delay_ms: AtomicU64,
+    diary: Mutex<Vec<Happened>>,
     over: AtomicBool,
 }
 
@@ -51,6 +66,10 @@ impl Proxy {
             closes: AtomicBool::new(false),
             orphans: Mutex::default(),
             silent: AtomicBool::new(false),
+            made: AtomicU32::new(0),
+            ailing: AtomicU32::new(0),
+            delay_ms: AtomicU64::new(0),
+            diary: Mutex::default(),
             over: AtomicBool::new(false),
         });
         let accepting = Arc::clone(&state);
@@ -96,6 +115,28 @@ impl Proxy {
         self.cut_after(bytes);
     }
 
+    /// The links there are keep what they are given for so long, and new ones do not; `None`: for good.
+    pub fn ail(&self, delay: Option<Duration>) {
+        let delay_ms = delay.map_or(u64::MAX, |delay| delay.as_millis() as u64);
+        self.state.delay_ms.store(delay_ms, Ordering::SeqCst);
+        self.state.ailing.store(self.state.made.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// They pass on everything at once again.
+    pub fn recover(&self) {
+        self.state.ailing.store(0, Ordering::SeqCst);
+    }
+
+    /// Nobody gets a link, and those there are stay.
+    pub fn refuse(&self) {
+        self.state.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// What happened to links, by their number from 0.
+    pub fn diary(&self) -> Vec<Happened> {
+        self.state.diary().clone()
+    }
+
     /// Whether new links come about.
     pub fn set_open(&self, open: bool) {
         self.state.closed.store(!open, Ordering::SeqCst);
@@ -126,16 +167,37 @@ impl State {
         client.patience(super::process::GUARD).expect("a socket takes the option");
         let shared = [&client, &broker].map(|link| link.share().expect("descriptors are left"));
         self.links().push(shared);
-        for (from, to) in [(&client, &broker), (&broker, &client)] {
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        for (from, to, upward) in [(&client, &broker, true), (&broker, &client, false)] {
             let (from, to) = (from.share().expect("descriptors"), to.share().expect("descriptors"));
             let state = Arc::clone(self);
-            thread::spawn(move || state.pass(from, to));
+            thread::spawn(move || state.pass(from, to, number, upward));
         }
     }
 
-    fn pass(&self, mut from: Link, mut to: Link) {
+    fn diary(&self) -> MutexGuard<'_, Vec<Happened>> {
+        self.diary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was read of a link that ails for its time.
+    fn ail(&self, number: u32) {
+        let since = Instant::now();
+        while number < self.ailing.load(Ordering::SeqCst)
+            && since.elapsed().as_millis() < u128::from(self.delay_ms.load(Ordering::SeqCst))
+            && !self.over.load(Ordering::SeqCst)
+        {
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn pass(&self, mut from: Link, mut to: Link, number: u32, upward: bool) {
         let mut memory = vec![0; 32 * 1024];
+        let mut answered = upward;
         while let Ok(bytes @ 1..) = from.read(&mut memory) {
+            self.ail(number);
+            if !std::mem::replace(&mut answered, true) {
+                self.diary().push(Happened::Answered(number));
+            }
             let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
                 Some(if left == u64::MAX { left } else { left.saturating_sub(bytes as u64) })
             });
@@ -150,6 +212,9 @@ impl State {
                 }
                 self.cut();
             }
+        }
+        if upward {
+            self.diary().push(Happened::Ended(number));
         }
         if !self.silent.load(Ordering::SeqCst) {
             for link in [from, to] {
