@@ -103,10 +103,33 @@ impl Sub for Account {
     }
 }
 
+/// Time in which the machine's host ran others on these processors, in nanoseconds since the start of the machine. What
+/// is ready to run then does not know that it waits. 0 where the kernel does not say; its clock ticks 100 times a second.
+fn stolen_ns(processors: &[usize]) -> u64 {
+    const TICK_NS: u64 = 10_000_000;
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    processors.iter().filter_map(|&processor| stolen_ticks(&text, processor)).sum::<u64>() * TICK_NS
+}
+
+/// The eighth figure behind the processor's name.
+fn stolen_ticks(stat: &str, processor: usize) -> Option<u64> {
+    let mut fields = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{processor} ")))?.split_whitespace();
+    fields.nth(7)?.parse().ok()
+}
+
+/// The processor a task of /proc ran on last.
+fn processor_of(task: &str) -> Option<usize> {
+    let text = fs::read_to_string(format!("/proc/{task}/stat")).ok()?;
+    // Behind the name, which may hold anything: the 39th field of all.
+    text.rsplit_once(')')?.1.split_whitespace().nth(36)?.parse().ok()
+}
+
 /// Watches the calling thread and a process over a measurement.
 #[derive(Debug)]
 pub struct Watch {
     pid: u32,
+    processors: Vec<usize>,
+    stolen_ns: u64,
     target: Account,
     own: Account,
     start: Instant,
@@ -117,7 +140,8 @@ pub struct Watch {
 pub struct Watched {
     /// Processor time of the process, in nanoseconds.
     pub target_run_ns: u64,
-    /// Share of the time that thread and process waited for a processor, 0.08 for 8 %.
+    /// Share of the time that thread and process waited for a processor, 0.08 for 8 %; that the host ran others on their
+    /// processors counts, too.
     pub wait_share: f64,
     /// The thread's part of it.
     pub own_wait_share: f64,
@@ -128,8 +152,12 @@ pub struct Watched {
 impl Watch {
     /// Starts now.
     pub fn start(pid: u32) -> Result<Self> {
+        let mut processors: Vec<_> =
+            [processor_of(&pid.to_string()), processor_of("thread-self")].into_iter().flatten().collect();
+        processors.dedup();
+        let stolen_ns = stolen_ns(&processors);
         let (target, own) = (Account::of_process(pid)?, Account::of_this_thread()?);
-        Ok(Self { pid, target, own, start: Instant::now() })
+        Ok(Self { pid, processors, stolen_ns, target, own, start: Instant::now() })
     }
 
     /// Ends now.
@@ -137,10 +165,11 @@ impl Watch {
         let elapsed = self.start.elapsed();
         let own = Account::of_this_thread()? - self.own;
         let target = Account::of_process(self.pid)? - self.target;
+        let stolen_ns = stolen_ns(&self.processors).saturating_sub(self.stolen_ns);
         let share = |wait_ns: u64| wait_ns as f64 / elapsed.as_nanos().max(1) as f64;
         Ok(Watched {
             target_run_ns: target.run_ns,
-            wait_share: share(own.wait_ns + target.wait_ns),
+            wait_share: share(own.wait_ns + target.wait_ns + stolen_ns),
             own_wait_share: share(own.wait_ns),
             elapsed,
         })
@@ -160,6 +189,18 @@ mod tests {
         assert_eq!(Account::parse("120 7 3\n"), Some(Account { run_ns: 120, wait_ns: 7 }));
         assert_eq!(Account::parse(""), None);
         assert_eq!(Account::parse("x 7 3"), None);
+    }
+
+    #[test]
+    fn what_the_host_takes_is_the_eighth_figure_of_the_processors_line() {
+        let stat = "cpu  9 9 9 9 9 9 9 99 9 9\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu10 1 2 3 4 5 6 7 80 9 10\n";
+        assert_eq!((stolen_ticks(stat, 0), stolen_ticks(stat, 10), stolen_ticks(stat, 1)), (Some(8), Some(80), None));
+    }
+
+    #[test]
+    fn this_thread_runs_on_a_processor_there_is() {
+        let own = processor_of("thread-self").expect("proc");
+        assert!(fs::read_to_string("/proc/stat").expect("proc").contains(&format!("cpu{own} ")));
     }
 
     #[test]
