@@ -1,6 +1,7 @@
 //! A device on a serial line: a real broker on a pseudo terminal, an emulated line of 115,200 bits per second, and the link's
 //! machine at its other end.
 
+use std::path::Path;
 use std::time::Duration;
 
 use laneway_client::blocking::{Client, Subscription};
@@ -386,13 +387,8 @@ fn eight_devices_on_eight_ports_are_there_at_once() {
     let broker = launch.start();
     let client = client(&broker);
     let mut levels = client.subscribe("probe/level").expect("subscribed");
-    let start = |(bench, number): (&Bench, u8)| {
-        // Each is a node of its own: a second process of a node ends the session of the first.
-        let topics = vec![(LEVEL, "probe/level", false)];
-        let make = Make { topics, filters: vec!["probe/set/#"], node_id: node_id(number), ..Make::new() };
-        make.start(bench.line.device_path())
-    };
-    let devices: Vec<Device> = benches.iter().zip(1..).map(start).collect();
+    let devices: Vec<Device> =
+        benches.iter().zip(1..).map(|(bench, number)| probe(bench.line.device_path(), number, 0)).collect();
     for device in &devices {
         device.wait_for("its session", |seen| seen.ready == 1);
     }
@@ -491,9 +487,14 @@ fn neighbours(line: &Line) -> Vec<Device> {
 }
 
 fn neighbour(line: &Line, address: u8) -> Device {
+    probe(line.device_path_of(usize::from(address - 1)), address, address)
+}
+
+/// A device that tells a level and can be set; `address` is 0 on a line of its own. Each is a node of its own, `number`: a
+/// second process of a node ends the session of the first.
+fn probe(path: &Path, number: u8, address: u8) -> Device {
     let topics = vec![(LEVEL, "probe/level", false)];
-    let make = Make { topics, filters: vec!["probe/set/#"], node_id: node_id(address), address, ..Make::new() };
-    make.start(line.device_path_of(usize::from(address - 1)))
+    Make { topics, filters: vec!["probe/set/#"], node_id: node_id(number), address, ..Make::new() }.start(path)
 }
 
 /// Until something that is said from now on has reached the broker from each device, and each device from the broker.
