@@ -165,6 +165,24 @@ impl Load {
         }
     }
 
+    /// Receives what is under way, and ends the block that was begun: the kernel refers to the blocks until then, and who
+    /// reads from the socket would find what this memory is used for next.
+    fn settle(&mut self) -> Result<()> {
+        let until = Instant::now() + SILENCE_MAX;
+        let all = u64::from(self.next_number - 1) * self.subscribers.len() as u64 / self.topics;
+        while self.source.left() > 0 || self.delivered() < all {
+            let now = Instant::now();
+            if now > until {
+                return Err(Error::Failed(format!("what was under way was not delivered within {SILENCE_MAX:?}")));
+            }
+            if self.source.left() > 0 {
+                self.write()?;
+            }
+            self.receive(now)?;
+        }
+        Ok(())
+    }
+
     /// Receives once from each subscriber and checks what came.
     fn receive(&mut self, now: Instant) -> Result<()> {
         for (place, subscriber) in self.subscribers.iter_mut().enumerate() {

@@ -46,6 +46,7 @@ pub fn run_all(loads: &mut [Load], child: &Child, timing: Timing, writes: u32) -
     drive(loads, timing.measured, writes)?;
     let watched = watch.finish()?;
     let delivered = (delivered(loads) - before) as f64;
+    loads.iter_mut().try_for_each(Load::settle)?;
     let figure = Figure {
         messages_per_s: delivered / watched.elapsed.as_secs_f64(),
         cpu_ns_per_message: watched.target_run_ns as f64 / delivered.max(1.0),

@@ -13,8 +13,8 @@ use crate::inbox::RunInfo;
 use crate::io::Io;
 use crate::pool::Piece;
 
-/// Subscribers from which on a run is packed. An estimate: each saves the kernel 14 of 80 bytes a message, the pass over
-/// the run costs about as much as two copies of that.
+/// Subscribers from which on a run is packed: each saves the kernel 14 of 80 bytes a message, and for two that is not more
+/// than the pass over the run costs (decision 0023).
 const SUBSCRIBERS_MIN: usize = 3;
 /// Messages from which on a run is packed.
 const MESSAGES_MIN: u32 = 8;
