@@ -262,19 +262,20 @@ impl LaneQueue {
         pool: &mut Pool,
         lose: &mut impl FnMut(u32, LossReason, u32),
     ) {
-        let Some(newest) = &mut self.newest else { return };
-        // Parts of a large message cannot replace each other: they wait in `runs`, which leaves first.
-        let first = Shape::of(frames.whole);
-        if first.fragment.is_some() {
-            lose(frames.topic, LossReason::Conflated, newest.remove((frames.topic, first.ckey)));
-            self.queue(frames, common, pool);
-            self.shrink(pool, lose);
-            return;
-        }
         walk(frames.whole, |frame, shape| {
-            let replaced = newest.put((frames.topic, shape.ckey), frame, shape.messages, common.deadline);
-            lose(frames.topic, LossReason::Conflated, replaced);
+            let Some(newest) = &mut self.newest else { return };
+            let key = (frames.topic, shape.ckey);
+            if shape.fragment.is_none() {
+                lose(frames.topic, LossReason::Conflated, newest.put(key, frame, shape.messages, common.deadline));
+                return;
+            }
+            // Parts of a large message cannot replace each other: they wait in `runs`, which leaves first.
+            lose(frames.topic, LossReason::Conflated, newest.remove(key));
+            let part = Frames { head: frame, pieces: &[], share: false, count: 1, ..*frames };
+            self.queue(&part, common, pool);
+            self.shrink(pool, lose);
         });
+        let Some(newest) = &mut self.newest else { return };
         let before = newest.bytes();
         while newest.bytes() > self.bytes_max
             && let Some((_, left)) = newest.front()

@@ -369,6 +369,61 @@ proptest! {
     }
 }
 
+/// The frames of a message of lane 2: itself, or parts of it.
+fn parts_of(number: u32, parts: u16) -> Vec<Vec<u8>> {
+    use laneway_proto::frame::extensions::{Frag, Src};
+    use laneway_proto::header::Flags;
+    if parts == 1 {
+        return vec![frame(70_000, 2, &number.to_le_bytes())];
+    }
+    let part = |index| {
+        let flags = Flags::FRAG.with(Flags::SRC);
+        let mut bytes = Header { topic: 70_000, lane: 2, flags, ..Header::new(Kind::PUB, 20) }.encode().to_vec();
+        bytes.extend(Frag { index, count: parts, total_len: 4 * u32::from(parts) }.encode());
+        bytes.extend(Src { origin: 1, seq: number }.encode());
+        bytes.extend(number.to_le_bytes());
+        bytes
+    };
+    (0..parts).map(part).collect()
+}
+
+proptest! {
+    /// Wherever runs begin and end among whole messages and parts of large ones, each is sent whole or reported, once.
+    #[test]
+    fn messages_in_several_frames_are_sent_whole_or_reported_once(
+        policy in prop::sample::select(vec![Policy::DropOldest, Policy::DropNewest, Policy::Conflate]),
+        bytes_max in 40u32..400,
+        parts in prop::collection::vec(prop::sample::select(vec![1u16, 1, 2, 3]), 1..60),
+        runs in prop::collection::vec((1usize..5, any::<bool>()), 1..10),
+    ) {
+        let mut bench = Bench::new();
+        let service = service(2, policy, bytes_max);
+        let frames: Vec<Vec<u8>> = (1..).zip(&parts).flat_map(|(number, &parts)| parts_of(number, parts)).collect();
+        let mut leaves = Vec::new();
+        let mut rest = &frames[..];
+        for (frames, send) in runs.into_iter().cycle() {
+            let (run, left) = rest.split_at(frames.min(rest.len()));
+            rest = left;
+            bench.push(&service, 70_000, &run.concat());
+            if send || rest.is_empty() {
+                leaves.extend(bench.send_all());
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        bench.now = Instant(u64::MAX / 2);
+        leaves.extend(bench.send_all());
+        let reported: u32 = leaves.iter().filter_map(|frame| lost(frame)).map(|lost| lost.count).sum();
+        let whole = (1..).zip(&parts).filter(|(number, parts)| {
+            let sent = parts_of(*number, **parts).iter().filter(|part| leaves.contains(part)).count();
+            sent == usize::from(**parts)
+        });
+        prop_assert_eq!(whole.count() + reported as usize, parts.len());
+        prop_assert_eq!(bench.pool.held(), 0);
+    }
+}
+
 #[test]
 fn the_shortest_way_takes_what_the_long_one_takes_and_nothing_at_the_bound() {
     let (mut short, mut long) = (Bench::new(), Bench::new());
