@@ -49,6 +49,7 @@ mod peer;
 mod publish_options;
 #[cfg(feature = "tokio")]
 mod random;
+mod span;
 mod stat;
 mod subscribe_options;
 #[cfg(all(feature = "tokio", target_os = "linux"))]

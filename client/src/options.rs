@@ -9,7 +9,6 @@ use laneway_proto::limits::{
     LANE_CREDIT_BYTES_DEFAULT, LANES_MAX, METADATA_BYTES_MAX, NETWORK_ID_BYTES_MAX, WILL_BYTES_MAX,
 };
 use laneway_proto::session::Patience;
-use laneway_proto::time::Duration as Span;
 use laneway_proto::topic;
 
 use crate::backoff::Retry;
@@ -18,6 +17,7 @@ use crate::error::OptionsError;
 use crate::link::ReconnectOptions;
 use crate::publish_options::PublishOptions;
 use crate::random::{process_epoch, process_node_id, random_u64};
+use crate::span::span;
 
 /// Bytes a subscription's queue may hold before the socket is no longer read, unless set otherwise.
 pub const RECEIVE_BYTES_MAX_DEFAULT: usize = 16 * 1024 * 1024;
@@ -282,10 +282,6 @@ impl ConnectOptions {
             ..CoreOptions::new(identity)
         }
     }
-}
-
-fn span(duration: Duration) -> Span {
-    Span(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl Default for ConnectOptions {

@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::sched::{Watch, Watched};
 
 /// Writes in a row before the load receives again. The target sleeps whenever it is faster than the load, and to wake it
-/// costs the load's core about 10 µs, half of what one write costs: with one write a turn all targets were alike because
-/// the load was busy with waking them.
+/// costs the load's core about 10 µs: with one write a turn all targets were alike because the load was busy with waking
+/// them.
 const WRITES_PER_TURN: u32 = 4;
 
 /// How long a measurement runs.

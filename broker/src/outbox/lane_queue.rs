@@ -6,7 +6,7 @@ use laneway_proto::lane::policy::Policy;
 use laneway_proto::limits::FRAME_BYTES_MAX;
 use laneway_proto::time::{Duration, Instant};
 
-use super::{Blocked, Common, Frames, Losses, NEVER, Newest, Runs, Sample, Service, Shape, Way, walk};
+use super::{Blocked, Common, Frames, Losses, NEVER, Newest, Runs, Sample, Service, Way, walk};
 use crate::counters::Drops;
 use crate::pool::Pool;
 

@@ -5,6 +5,7 @@ use laneway_proto::time::{Duration, Instant};
 use super::breaker::{Breaker, BreakerState};
 use super::draws::Draws;
 use super::options::ReconnectOptions;
+use crate::span::span;
 
 /// Decides when to dial. The owner calls the `on_` method for what happened and [`Reconnector::on_timeout`] when the
 /// time of [`Reconnector::poll_timeout`] has come.
@@ -129,10 +130,6 @@ impl Reconnector {
         self.phase = Phase::Waiting(at);
         Next::RetryIn(at.since(now))
     }
-}
-
-fn span(duration: std::time::Duration) -> Duration {
-    Duration(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

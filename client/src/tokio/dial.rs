@@ -61,7 +61,7 @@ impl ConnectOptions {
         let started = Instant::now();
         let mut failures = 0;
         let dialled = loop {
-            let error = match dialler.attempt(clock, None).await {
+            let error = match dialler.attempt(clock, None, None).await {
                 Ok(dialled) => break dialled,
                 Err(error) => error,
             };
@@ -94,8 +94,7 @@ impl ConnectOptions {
         let (read, write) = tokio::io::split(stream);
         let ends = Ends { transport: Transport::Other, local: String::new(), remote: String::new() };
         let endpoint = Endpoint::Unix("(a stream of the caller)".into());
-        let reached = Reached { read: Box::new(read), write: Box::new(write), ends, preface: None };
-        let opening = open(self.core(), Clock::start(), reached);
+        let opening = open(self.core(), Clock::start(), Reached::new(read, write, ends));
         let late = ConnectError::Timeout { endpoint, after: self.timeout };
         Ok(self.begin(timeout(self.timeout, opening).await.unwrap_or(Err(late))?, None))
     }
@@ -131,12 +130,24 @@ impl Dialler {
         self.options.metadata.clone_from(metadata);
     }
 
-    /// One attempt within its time, to go on with a session if there is one.
-    pub(super) async fn attempt(&mut self, clock: Clock, session: Option<Resume>) -> Result<Dialled, ConnectError> {
+    /// One attempt within its time, to go on with a session if there is one, over a stream that was reached before if
+    /// there is one.
+    pub(super) async fn attempt(
+        &mut self,
+        clock: Clock,
+        session: Option<Resume>,
+        reached: Option<Reached>,
+    ) -> Result<Dialled, ConnectError> {
         self.identity.nonce = random_u64();
         let after = self.options.timeout;
         let late = || ConnectError::Timeout { endpoint: self.endpoint.clone(), after };
-        timeout(after, self.dial(clock, session)).await.unwrap_or_else(|_| Err(late()))
+        let opening = async {
+            match reached {
+                Some(reached) => open(self.session_options(session), clock, reached).await,
+                None => self.dial(clock, session).await,
+            }
+        };
+        timeout(after, opening).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn dial(&self, clock: Clock, session: Option<Resume>) -> Result<Dialled, ConnectError> {
@@ -154,7 +165,10 @@ impl Dialler {
     }
 
     fn session_options(&self, session: Option<Resume>) -> CoreOptions {
-        let resume = self.options.reconnect.is_some();
+        // A session over datagrams is its own link: there is no other to go on over.
+        let streams = matches!(self.endpoint, Endpoint::Tcp { .. } | Endpoint::Unix(_));
+        let resume = streams && self.options.reconnect.is_some();
+        let session = session.filter(|_| streams);
         CoreOptions { identity: self.identity, resume, session, ..self.options.core() }
     }
 
@@ -173,20 +187,6 @@ impl Dialler {
         timeout(self.options.timeout, reaching).await.ok().flatten()
     }
 
-    /// Goes on with a session over a stream that was reached before.
-    pub(super) async fn open_there(
-        &mut self,
-        clock: Clock,
-        reached: Reached,
-        session: Resume,
-    ) -> Result<Dialled, ConnectError> {
-        self.identity.nonce = random_u64();
-        let after = self.options.timeout;
-        let opening = open(self.session_options(Some(session)), clock, reached);
-        let late = || ConnectError::Timeout { endpoint: self.endpoint.clone(), after };
-        timeout(after, opening).await.unwrap_or_else(|_| Err(late()))
-    }
-
     async fn reach(&self) -> Result<Reached, ConnectError> {
         let failed = |source| ConnectError::from_io(self.endpoint.clone(), source);
         match &self.endpoint {
@@ -199,7 +199,7 @@ impl Dialler {
                     remote: stream.peer_addr().map_err(failed)?.to_string(),
                 };
                 let (read, write) = stream.into_split();
-                Ok(Reached { read: Box::new(read), write: Box::new(write), ends, preface: None })
+                Ok(Reached::new(read, write, ends))
             }
             // Whatever goes on over one of these is a link of its own, for which no other one can be made.
             Endpoint::Udp { .. } | Endpoint::Broadcast { .. } => Err(failed(io::ErrorKind::Unsupported.into())),
@@ -209,7 +209,7 @@ impl Dialler {
                 let remote = path.display().to_string();
                 let ends = Ends { transport: Transport::Unix, local: String::new(), remote };
                 let (read, write) = stream.into_split();
-                Ok(Reached { read: Box::new(read), write: Box::new(write), ends, preface: None })
+                Ok(Reached::new(read, write, ends))
             }
             #[cfg(not(unix))]
             Endpoint::Unix(_) => Err(ConnectError::Url(crate::endpoint::UrlError::NoUnix)),
@@ -235,10 +235,7 @@ impl Dialler {
         };
         let (near, failure) = datagrams::carry(clock, socket, self.identity.epoch);
         let (read, write) = tokio::io::split(near);
-        // A session over UDP is its own link: there is no other to go on over.
-        let options = CoreOptions { resume: false, session: None, ..options };
-        let reached = Reached { read: Box::new(read), write: Box::new(write), ends, preface: None };
-        let opened = open(options, clock, reached).await;
+        let opened = open(options, clock, Reached::new(read, write, ends)).await;
         opened.map_err(|error| lock(&failure).take().map_or(error, failed))
     }
 
@@ -254,8 +251,7 @@ impl Dialler {
         let ends = Ends { transport: Transport::Broadcast, local: link.local().map_err(failed)?, remote };
         let manner = broadcasts::Manner { repair_percent: *repair_percent, bytes_per_s: *bytes_per_s };
         let (read, write) = tokio::io::split(broadcasts::carry(clock, link, self.identity, manner));
-        let options = CoreOptions { resume: false, session: None, ..options };
-        open(options, clock, Reached { read: Box::new(read), write: Box::new(write), ends, preface: None }).await
+        open(options, clock, Reached::new(read, write, ends)).await
     }
 
     async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
@@ -333,6 +329,17 @@ pub(super) struct Reached {
     ends: Ends,
     /// The broker's answer, if this side has said its preface already.
     preface: Option<[u8; PREFACE_BYTES]>,
+}
+
+impl Reached {
+    /// A stream on which nothing was said yet.
+    fn new(
+        read: impl AsyncRead + Unpin + Send + 'static,
+        write: impl AsyncWrite + Unpin + Send + 'static,
+        ends: Ends,
+    ) -> Self {
+        Self { read: Box::new(read), write: Box::new(write), ends, preface: None }
+    }
 }
 
 /// The addresses of a connection's two ends.

@@ -34,6 +34,7 @@ use crate::options::ConnectOptions;
 use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::publish_options::PublishOptions;
+use crate::span::span;
 use crate::subscribe_options::SubscribeOptions;
 
 /// What a client tells of itself.
@@ -117,7 +118,7 @@ impl Shared {
     pub(super) fn new(dialled: Dialled, options: &ConnectOptions, reconnects: bool) -> (Arc<Self>, tasks::Streams) {
         let Dialled { outgoing, incoming, agreed, clock, streams } = dialled;
         let trip_max = options.reconnect.filter(|_| reconnects).and_then(|reconnect| reconnect.trip_max);
-        let trip_max = trip_max.map(|trip| Span(u64::try_from(trip.as_nanos()).unwrap_or(u64::MAX)));
+        let trip_max = trip_max.map(span);
         let shared = Self {
             sending: Mutex::new(Sending::new(outgoing)),
             receiving: Mutex::new(Receiving::new(incoming)),
@@ -495,9 +496,9 @@ impl Shared {
         if recovered {
             health.on_recovered();
         }
-        let was_slow = health.wants_another();
+        let was_ailing = health.wants_another();
         let slow = trip.is_some_and(|trip| health.on_trip(now, trip));
-        let recovers = (recovered || was_slow) && !health.wants_another();
+        let recovers = (recovered || was_ailing) && !health.wants_another();
         drop(health);
         if recovers {
             self.hub.doubt(ConnectionEvent::Recovered);

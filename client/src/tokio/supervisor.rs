@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use laneway_proto::error::CloseCode;
-use laneway_proto::time::Duration as Span;
 use tokio::time::{sleep, sleep_until};
 
 use super::dial::{Dialler, Reached, suggested_wait};
@@ -13,6 +12,7 @@ use super::shared::Shared;
 use super::tasks::{Streams, Tasks, race};
 use crate::error::{ConnectError, Lost};
 use crate::link::{Next, Reconnector};
+use crate::span::span;
 
 /// Pause before a link beside an ailing one is tried again.
 const BESIDE_PAUSE: Duration = Duration::from_millis(500);
@@ -78,7 +78,7 @@ impl Redial {
     async fn go_over(&mut self, shared: &Shared, reached: Reached) -> Option<Streams> {
         let session = shared.offer()?;
         self.dialler.tell(&shared.agreed().local.metadata);
-        let opening = self.dialler.open_there(shared.clock(), reached, session);
+        let opening = self.dialler.attempt(shared.clock(), Some(session), Some(reached));
         let dialled = race(opening, shared.no_link_wanted()).await?.ok()?;
         let streams = shared.on_link_up(dialled).ok()?;
         self.reconnector.on_up();
@@ -101,7 +101,7 @@ impl Redial {
             let offer = shared.offer();
             self.dialler.tell(&shared.agreed().local.metadata);
             let offered = offer.is_some();
-            let error = match race(self.dialler.attempt(clock, offer), shared.no_link_wanted()).await? {
+            let error = match race(self.dialler.attempt(clock, offer, None), shared.no_link_wanted()).await? {
                 Ok(dialled) => match shared.on_link_up(dialled) {
                     Ok(streams) => {
                         self.reconnector.on_up();
@@ -111,7 +111,7 @@ impl Redial {
                 },
                 Err(error) => error,
             };
-            let pause = Span(suggested_wait(&error).as_nanos() as u64);
+            let pause = span(suggested_wait(&error));
             // What contradicts itself will do so the next time, too; without the session there is nothing to contradict.
             let contradicts = offered && is_contradiction(&error);
             if contradicts {

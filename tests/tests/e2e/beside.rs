@@ -36,6 +36,13 @@ impl Talk {
         }
     }
 
+    /// The link is up, and messages go through.
+    fn settle(&mut self) {
+        self.publish();
+        self.expect_all();
+        self.wait_for(|event| matches!(event, ConnectionEvent::Up { .. }), false);
+    }
+
     /// Everything that was published comes, once and in order.
     fn expect_all(&mut self) {
         while self.received < self.published {
@@ -104,9 +111,7 @@ fn a_link_in_doubt_is_left_for_another_one_and_nothing_is_lost() {
         let (_broker, way) = broker(shards);
         // It would not be taken for dead for a long time.
         let mut talk = Talk::begin(&way, &options(ReconnectOptions::new(), Duration::from_secs(8)));
-        talk.publish();
-        talk.expect_all();
-        talk.wait_for(|event| matches!(event, ConnectionEvent::Up { .. }), false);
+        talk.settle();
         way.ail(None);
         talk.publish();
         let doubt = talk.wait_for(|event| matches!(event, ConnectionEvent::Degraded { .. }), false);
@@ -120,9 +125,7 @@ fn a_slow_link_is_left_for_another_one_and_nothing_is_lost() {
     let (_broker, way) = broker(1);
     let reconnect = ReconnectOptions::new().trip_max(Duration::from_millis(150));
     let mut talk = Talk::begin(&way, &options(reconnect, Duration::from_secs(20)));
-    talk.publish();
-    talk.expect_all();
-    talk.wait_for(|event| matches!(event, ConnectionEvent::Up { .. }), false);
+    talk.settle();
     way.ail(Some(Duration::from_millis(150)));
     let doubt = talk.wait_for(|event| matches!(event, ConnectionEvent::Degraded { .. }), true);
     assert!(matches!(doubt, ConnectionEvent::Degraded { reason: Degraded::Slow(_) }), "{doubt:?}");

@@ -2,7 +2,7 @@
 
 use laneway_proto::frame::confirm::{CONFIRM_FRAME_BYTES_MAX, Confirm, encode};
 use laneway_proto::lane::table::LaneTable;
-use laneway_proto::time::{Duration, Instant};
+use laneway_proto::time::Instant;
 
 use super::{Form, Outgoing, Shape};
 use crate::core::interner::TopicId;
@@ -10,6 +10,7 @@ use crate::core::pending::{ConfirmId, Letter, Resend, Settled};
 use crate::error::{PublishError, TryPublishError};
 use crate::level::{ConfirmOptions, Level};
 use crate::payload::Payload;
+use crate::span::span;
 
 impl Outgoing {
     /// Takes one message, whole or not at all, and tells by [`Outgoing::poll_settled`] what became of it. It is
@@ -26,7 +27,7 @@ impl Outgoing {
         if !self.pending.has_room(lane.number(), payload.len()) {
             return Err(TryPublishError::Full);
         }
-        let whole = Duration(u64::try_from(options.timeout.as_nanos()).unwrap_or(u64::MAX));
+        let whole = span(options.timeout);
         let receivers = match options.level {
             Level::Accepted => {
                 let seq = self.seq_next[usize::from(lane.number())];
