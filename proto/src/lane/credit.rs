@@ -9,7 +9,7 @@ use crate::error::PeerFault;
 /// The side that sends.
 ///
 /// Invariant: `spent <= total`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CreditSender {
     first_total: u64,
     total: u64,
@@ -60,7 +60,7 @@ impl CreditSender {
 /// The side that receives.
 ///
 /// Invariant: `consumed <= received <= granted <= consumed + window`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CreditReceiver {
     window_bytes: u64,
     frame_bytes_max: u64,
