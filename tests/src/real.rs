@@ -6,6 +6,7 @@ pub mod frames;
 pub mod group;
 pub mod link;
 pub mod lossy;
+pub mod netns;
 pub mod peer;
 pub mod process;
 pub mod proxy;

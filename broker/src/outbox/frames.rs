@@ -2,7 +2,7 @@
 
 use laneway_proto::frame::extensions::{Extensions, Src};
 use laneway_proto::framing::run::{CHECK_BYTES, check_data_frame};
-use laneway_proto::header::{Flags, Header};
+use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::limits::HEADER_BYTES;
 
 /// Bytes of a frame's front that [`Shape::of`] reads.
@@ -52,9 +52,12 @@ impl Shape {
     pub fn of(front: &[u8]) -> Self {
         let header = front.first_chunk::<HEADER_BYTES>().map(Header::decode);
         let Some(Ok(header)) = header else { unreachable!("a routed frame has a valid header") };
+        let Header { topic, ckey, .. } = header;
+        if header.kind == Kind::PUB && header.flags.0 == 0 {
+            return Self { len: u32::from(header.len), topic, ckey, messages: 1, fragment: None };
+        }
         let whole = front.len().min(usize::from(header.len));
         let (front, len) = (&front[..whole], u32::from(header.len));
-        let Header { topic, ckey, .. } = header;
         if let Some(fragment) = Fragment::of(&header, front) {
             return Self { len, topic, ckey, messages: u32::from(fragment.index == 0), fragment: Some(fragment) };
         }

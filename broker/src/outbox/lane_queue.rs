@@ -180,6 +180,14 @@ impl LaneQueue {
         taken
     }
 
+    /// The topics of what waits, some of them several times; none where nothing is dropped.
+    pub fn each_topic(&self, mut visit: impl FnMut(u32)) {
+        self.runs.each_topic(&mut visit);
+        if let Some(newest) = &self.newest {
+            newest.each_topic(&mut visit);
+        }
+    }
+
     /// What came since this was called last came at `now`. If `begin` says so, the last of it is followed on its way; true
     /// if that begins now.
     pub fn follow(&mut self, now: Instant, begin: bool) -> bool {
@@ -248,10 +256,17 @@ impl LaneQueue {
     /// Drops the oldest frames until the rest is within the bound; the newest one always stays.
     fn shrink(&mut self, pool: &mut Pool, lose: &mut impl FnMut(u32, LossReason, u32)) {
         let before = self.bytes();
+        // As many go as came, mostly of one topic: their account is looked up once.
+        let (mut topic, mut lost) = (0, 0);
         while self.bytes() > self.bytes_max {
-            let Some((topic, messages)) = self.runs.drop_front(pool) else { break };
-            lose(topic, LossReason::Overflow, messages);
+            let Some((next, messages)) = self.runs.drop_front(pool) else { break };
+            if next != topic {
+                lose(topic, LossReason::Overflow, lost);
+                (topic, lost) = (next, 0);
+            }
+            lost += messages;
         }
+        lose(topic, LossReason::Overflow, lost);
         self.sample.on_dropped(before, self.bytes());
     }
 

@@ -11,13 +11,21 @@ use crate::counters::ByReason;
 const PENDING_MAX: usize = 1_024;
 /// Room for topics that is kept for the next losses.
 const IDLE_CAPACITY_MAX: usize = 64;
-/// A loss is reported before its topic's next frame, or after this time.
+/// A loss is reported before its topic's next frame, or after this time if none waits (decision 0022).
 const PATIENCE: Duration = Duration::from_millis(1_000);
+
+/// What one topic lost on one lane.
+#[derive(Debug, Default)]
+struct Pending {
+    counts: [u32; LossReason::ALL.len()],
+    /// A frame of the topic waits, before which it will be told.
+    waits: bool,
+}
 
 /// Losses by topic and lane.
 #[derive(Debug, Default)]
 pub struct Losses {
-    pending: HashMap<(u32, u8), [u32; LossReason::ALL.len()]>,
+    pending: HashMap<(u32, u8), Pending>,
     /// When the oldest of them happened.
     since: Option<Instant>,
     /// All that there ever were.
@@ -38,14 +46,14 @@ impl Losses {
         self.since.get_or_insert(now);
         self.total[reason.index()] += u64::from(messages);
         let known = self.pending.len() < PENDING_MAX || self.pending.contains_key(&(topic, lane));
-        let counts = self.pending.entry((if known { topic } else { 0 }, lane)).or_default();
+        let counts = &mut self.pending.entry((if known { topic } else { 0 }, lane)).or_default().counts;
         counts[reason.index()] = counts[reason.index()].saturating_add(messages);
     }
 
     /// Reports what a topic lost on a lane.
     pub fn report(&mut self, topic: u32, lane: u8, put: &mut impl FnMut(&[u8; LOST_FRAME_BYTES])) {
-        if let Some(counts) = self.pending.remove(&(topic, lane)) {
-            encode(topic, lane, &counts, put);
+        if let Some(pending) = self.pending.remove(&(topic, lane)) {
+            encode(topic, lane, &pending.counts, put);
             if self.pending.is_empty() {
                 self.settle();
             }
@@ -54,10 +62,33 @@ impl Losses {
 
     /// Reports everything; `put` gets the lane of each report, too.
     pub fn report_all(&mut self, put: &mut impl FnMut(u8, &[u8; LOST_FRAME_BYTES])) {
-        for ((topic, lane), counts) in self.pending.drain() {
-            encode(topic, lane, &counts, &mut |frame| put(lane, frame));
+        for ((topic, lane), pending) in self.pending.drain() {
+            encode(topic, lane, &pending.counts, &mut |frame| put(lane, frame));
         }
         self.settle();
+    }
+
+    /// A frame of a topic waits to be sent on a lane: [`Self::report_due`] leaves what it lost to that.
+    pub fn note_waiting(&mut self, topic: u32, lane: u8) {
+        if let Some(pending) = self.pending.get_mut(&(topic, lane)) {
+            pending.waits = true;
+        }
+    }
+
+    /// Reports what no waiting frame will tell; `put` gets the lane of each report, too.
+    pub fn report_due(&mut self, now: Instant, put: &mut impl FnMut(u8, &[u8; LOST_FRAME_BYTES])) {
+        self.pending.retain(|&(topic, lane), pending| {
+            let waits = std::mem::take(&mut pending.waits);
+            if !waits {
+                encode(topic, lane, &pending.counts, &mut |frame| put(lane, frame));
+            }
+            waits
+        });
+        if self.pending.is_empty() {
+            self.settle();
+        } else {
+            self.since = Some(now);
+        }
     }
 
     /// Everything is reported.
@@ -68,7 +99,7 @@ impl Losses {
         }
     }
 
-    /// When everything has to be reported.
+    /// When [`Self::report_due`] has to be asked.
     pub fn due(&self) -> Option<Instant> {
         self.since.map(|since| since + PATIENCE)
     }
@@ -111,6 +142,25 @@ mod tests {
         assert_eq!((reports, losses.due()), (vec![lost(70_001, LossReason::Ttl, 7)], None));
         let total = |reason: LossReason| losses.total()[reason.index()];
         assert_eq!((total(LossReason::Ttl), total(LossReason::Overflow)), (8, 5), "what was reported still counts");
+    }
+
+    #[test]
+    fn a_loss_is_left_to_the_frame_that_waits_and_told_alone_when_none_does() {
+        let mut losses = Losses::default();
+        losses.add(Instant(0), 70_000, 4, LossReason::Conflated, 2);
+        losses.add(Instant(0), 70_001, 4, LossReason::Overflow, 3);
+        losses.note_waiting(70_000, 4);
+        losses.note_waiting(70_001, 3);
+        losses.note_waiting(70_002, 4);
+        let due = losses.due().expect("something was lost");
+        let mut reports = Vec::new();
+        losses.report_due(due, &mut |_, frame| reports.push(read(frame)));
+        let lost = |topic, reason, count| Lost { topic, lane: 4, reason, first: 0, count };
+        assert_eq!(reports, [lost(70_001, LossReason::Overflow, 3)]);
+        assert_eq!(losses.due(), Some(due + PATIENCE), "it is asked again");
+        losses.add(due, 70_000, 4, LossReason::Conflated, 1);
+        losses.report_due(due + PATIENCE, &mut |_, frame| reports.push(read(frame)));
+        assert_eq!((reports[1..].to_vec(), losses.due()), (vec![lost(70_000, LossReason::Conflated, 3)], None));
     }
 
     #[test]

@@ -382,6 +382,9 @@ impl Outbox {
         let losses = &mut self.losses;
         let overflow =
             self.queues[place].push(now, service, frames, pool, &mut |topic, reason: LossReason, messages| {
+                if messages == 0 {
+                    return;
+                }
                 drops[usize::from(service.lane)][reason.index()] += u64::from(messages);
                 losses.get_or_insert_default().add(now, topic, service.lane, reason, messages);
             });
@@ -703,11 +706,18 @@ impl Outbox {
 
     fn report_due_losses(&mut self, now: Instant, pool: &mut Pool) {
         // What has to be sent again comes before it, as it was before.
-        if self.losses.as_ref().is_some_and(|losses| losses.due().is_some_and(|due| due <= now))
-            && !self.has_again(None)
-        {
-            self.report_losses(pool);
+        if self.has_again(None) {
+            return;
         }
+        let Self { queues, losses: Some(losses), wire, kept, .. } = self else { return };
+        if losses.due().is_none_or(|due| due > now) {
+            return;
+        }
+        for queue in queues {
+            queue.each_topic(|topic| losses.note_waiting(topic, queue.lane()));
+        }
+        let mut way = Way { wire, kept: kept.as_deref_mut() };
+        losses.report_due(now, &mut |lane, frame| way.put_copy(lane, frame, pool));
     }
 
     fn report_losses(&mut self, pool: &mut Pool) {

@@ -91,6 +91,11 @@ impl Newest {
         Some((&slot.frame, Left { topic: slot.key.0, messages: slot.messages, deadline: slot.deadline }))
     }
 
+    /// The topic of each frame.
+    pub fn each_topic(&self, visit: &mut impl FnMut(u32)) {
+        self.order.iter().for_each(|&place| visit(self.slots[place as usize].key.0));
+    }
+
     /// Drops the frame in front.
     pub fn pop(&mut self) {
         let Some(place) = self.order.pop_front() else { return };

@@ -152,6 +152,16 @@ impl Runs {
         self.marks.get_or_insert_default().push(mark, front)
     }
 
+    /// The topic of each entry; not again if it is that of the entry before.
+    pub fn each_topic(&self, visit: &mut impl FnMut(u32)) {
+        let mut before = 0;
+        for entry in self.queue.iter().filter(|entry| entry.starts) {
+            if std::mem::replace(&mut before, entry.common.topic) != entry.common.topic {
+                visit(entry.common.topic);
+            }
+        }
+    }
+
     /// Topic and deadline of the frame in front.
     pub fn front(&self) -> Option<Common> {
         self.queue.front().map(|entry| entry.common)
@@ -316,6 +326,12 @@ impl Runs {
     }
 
     fn shape_of_front(&self, pool: &Pool) -> Shape {
+        if let Some(entry) = self.queue.front()
+            && let bytes = pool.piece(entry.piece)
+            && bytes.len() >= FRONT_BYTES
+        {
+            return Shape::of(bytes);
+        }
         let mut front = [0; FRONT_BYTES];
         let mut have = 0;
         for entry in &self.queue {

@@ -276,6 +276,28 @@ fn a_frame_waits_for_credit_and_one_that_no_credit_allows_is_reported() {
     assert_eq!(bench.pool.held(), 0);
 }
 
+#[test]
+fn what_a_value_replaced_is_told_with_it_when_the_reader_has_room_and_not_every_second() {
+    let mut bench = Bench::new();
+    bench.outbox.set_credit(&[0, 0, 0, 20]);
+    let state = service(3, Policy::Conflate, 10_000);
+    for value in 0..5u8 {
+        bench.push(&state, 70_000, &frame(70_000, 3, &[value]));
+    }
+    assert_eq!(bench.send_all().len(), 2, "a report and the newest value");
+    for value in 5..9u8 {
+        bench.push(&state, 70_000, &frame(70_000, 3, &[value]));
+    }
+    for second in 1..10 {
+        bench.now = Instant(second * 1_000_000_000);
+        assert_eq!(bench.send_all().len(), 0, "what was replaced is told with the value");
+    }
+    bench.outbox.on_credit(3, 40);
+    let sent = bench.send_all();
+    assert_eq!(lost(&sent[0]).map(|lost| (lost.topic, lost.count)), Some((70_000, 3)));
+    assert_eq!((sent.len(), sent[1][16]), (2, 8));
+}
+
 proptest! {
     /// Lanes and policies mixed, credit in any steps: never more than was granted, and with credit for all of it, all of
     /// it leaves in its order.

@@ -48,6 +48,16 @@ impl Story {
         self
     }
 
+    /// Two of five connections break after exactly `bytes`, which is the seed, too.
+    #[must_use]
+    pub const fn broken_after(mut self, bytes: u64) -> Self {
+        self.seed = bytes;
+        self.network.reset_permille = 400;
+        self.network.reset_after_bytes_min = bytes;
+        self.network.reset_after_bytes_max = bytes;
+        self
+    }
+
     /// Changes the client that was added last.
     #[must_use]
     pub fn who(mut self, change: impl FnOnce(&mut PeerPlan)) -> Self {

@@ -45,12 +45,7 @@ fn the_world_lists_every_live_connection_with_its_faults() {
 /// One client subscribes and publishes; its connection breaks after exactly `bytes`.
 fn broken_after(bytes: u64) -> Story {
     let talk = [subscribe("a/#"), vec![publish("a/b", 3, 60), Step::Ping, Step::Settle]].concat();
-    let mut story = Story::new(2).client(talk).client(vec![publish("a/b", 5, 60), Step::Ping]);
-    story.seed = bytes;
-    story.network.reset_permille = 400;
-    story.network.reset_after_bytes_min = bytes;
-    story.network.reset_after_bytes_max = bytes;
-    story
+    Story::new(2).client(talk).client(vec![publish("a/b", 5, 60), Step::Ping]).broken_after(bytes)
 }
 
 #[test]

@@ -39,12 +39,7 @@ fn broken_after(bytes: u64) -> Story {
         Step::Settle,
     ];
     story = lasting(story, 0, [subscribe("a/#"), vec![pause_ms(5_000)]].concat());
-    story = lasting(story, 0, publisher);
-    story.seed = bytes;
-    story.network.reset_permille = 400;
-    story.network.reset_after_bytes_min = bytes;
-    story.network.reset_after_bytes_max = bytes;
-    story
+    lasting(story, 0, publisher).broken_after(bytes)
 }
 
 #[test]
