@@ -181,11 +181,9 @@ impl LaneQueue {
     }
 
     /// The topics of what waits, some of them several times; none where nothing is dropped.
-    pub fn each_topic(&self, mut visit: impl FnMut(u32)) {
-        self.runs.each_topic(&mut visit);
-        if let Some(newest) = &self.newest {
-            newest.each_topic(&mut visit);
-        }
+    pub fn topics(&self) -> impl Iterator<Item = u32> {
+        let newest = self.newest.iter().flat_map(|newest| newest.topics());
+        self.runs.topics().chain(newest).filter(|&topic| topic != 0)
     }
 
     /// What came since this was called last came at `now`. If `begin` says so, the last of it is followed on its way; true
@@ -253,12 +251,12 @@ impl LaneQueue {
         lose(frames.topic, LossReason::DropNewest, messages);
     }
 
-    /// Drops the oldest frames until the rest is within the bound; the newest one always stays.
+    /// Drops the oldest of `runs` until the rest is within the bound. What is replaced has the same bound for itself.
     fn shrink(&mut self, pool: &mut Pool, lose: &mut impl FnMut(u32, LossReason, u32)) {
         let before = self.bytes();
         // As many go as came, mostly of one topic: their account is looked up once.
         let (mut topic, mut lost) = (0, 0);
-        while self.bytes() > self.bytes_max {
+        while self.runs.bytes() > self.bytes_max {
             let Some((next, messages)) = self.runs.drop_front(pool) else { break };
             if next != topic {
                 lose(topic, LossReason::Overflow, lost);
@@ -280,25 +278,32 @@ impl LaneQueue {
         walk(frames.whole, |frame, shape| {
             let Some(newest) = &mut self.newest else { return };
             let key = (frames.topic, shape.ckey);
-            if shape.fragment.is_none() {
+            let Some(fragment) = shape.fragment else {
                 lose(frames.topic, LossReason::Conflated, newest.put(key, frame, shape.messages, common.deadline));
+                return;
+            };
+            // The rest of a message that will not arrive replaces nothing.
+            if self.runs.is_rest_of_cut(fragment) {
+                self.runs.refuse(fragment);
                 return;
             }
             // Parts of a large message cannot replace each other: they wait in `runs`, which leaves first.
             lose(frames.topic, LossReason::Conflated, newest.remove(key));
-            let part = Frames { head: frame, pieces: &[], share: false, count: 1, ..*frames };
+            // Nobody is told that a queue that replaces has received something.
+            let part = Frames { head: frame, pieces: &[], share: false, count: 1, mark: None, ..*frames };
             self.queue(&part, common, pool);
             self.shrink(pool, lose);
         });
         let Some(newest) = &mut self.newest else { return };
-        let before = newest.bytes();
+        let runs_bytes = self.runs.bytes();
+        let before = runs_bytes + newest.bytes();
         while newest.bytes() > self.bytes_max
             && let Some((_, left)) = newest.front()
         {
             newest.pop();
             lose(left.topic, LossReason::Overflow, left.messages);
         }
-        self.sample.on_dropped(before, newest.bytes());
+        self.sample.on_dropped(before, runs_bytes + newest.bytes());
     }
 }
 

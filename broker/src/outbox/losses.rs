@@ -26,7 +26,7 @@ struct Pending {
 #[derive(Debug, Default)]
 pub struct Losses {
     pending: HashMap<(u32, u8), Pending>,
-    /// When the oldest of them happened.
+    /// When the oldest of them happened, or when [`Self::report_due`] was asked last.
     since: Option<Instant>,
     /// All that there ever were.
     total: ByReason,
@@ -68,11 +68,15 @@ impl Losses {
         self.settle();
     }
 
-    /// A frame of a topic waits to be sent on a lane: [`Self::report_due`] leaves what it lost to that.
-    pub fn note_waiting(&mut self, topic: u32, lane: u8) {
-        if let Some(pending) = self.pending.get_mut(&(topic, lane)) {
-            pending.waits = true;
-        }
+    /// Topics and lanes with losses that were not reported.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// A frame of a topic waits to be sent on a lane: [`Self::report_due`] leaves what it lost to that. True if that is news.
+    pub fn note_waiting(&mut self, topic: u32, lane: u8) -> bool {
+        let pending = self.pending.get_mut(&(topic, lane));
+        pending.is_some_and(|pending| !std::mem::replace(&mut pending.waits, true))
     }
 
     /// Reports what no waiting frame will tell; `put` gets the lane of each report, too.
@@ -88,6 +92,7 @@ impl Losses {
             self.settle();
         } else {
             self.since = Some(now);
+            self.pending.shrink_to(IDLE_CAPACITY_MAX);
         }
     }
 
@@ -149,9 +154,8 @@ mod tests {
         let mut losses = Losses::default();
         losses.add(Instant(0), 70_000, 4, LossReason::Conflated, 2);
         losses.add(Instant(0), 70_001, 4, LossReason::Overflow, 3);
-        losses.note_waiting(70_000, 4);
-        losses.note_waiting(70_001, 3);
-        losses.note_waiting(70_002, 4);
+        assert!(losses.note_waiting(70_000, 4) && !losses.note_waiting(70_000, 4));
+        assert!(!losses.note_waiting(70_001, 3) && !losses.note_waiting(70_002, 4));
         let due = losses.due().expect("something was lost");
         let mut reports = Vec::new();
         losses.report_due(due, &mut |_, frame| reports.push(read(frame)));

@@ -466,6 +466,7 @@ impl Outbox {
     /// For a link that chooses the lane itself: appends to `out` what the broker says and reports and, if a lane is named, the
     /// frame in front of its queues; what leaves behind everything, once nothing else waits.
     pub fn pull(&mut self, now: Instant, lane: Option<u8>, pool: &mut Pool, drops: &mut Drops, out: &mut Vec<u8>) {
+        self.push_due(now, pool, drops);
         self.report_due_losses(now, pool);
         if let Some(of) = lane {
             let one_frame = 1;
@@ -709,12 +710,18 @@ impl Outbox {
         if self.has_again(None) {
             return;
         }
-        let Self { queues, losses: Some(losses), wire, kept, .. } = self else { return };
+        let Self { queues, losses: Some(losses), wire, kept, last, .. } = self else { return };
         if losses.due().is_none_or(|due| due > now) {
             return;
         }
-        for queue in queues {
-            queue.each_topic(|topic| losses.note_waiting(topic, queue.lane()));
+        // When the session ends nothing may have the time to leave, and nothing new comes.
+        let waiting = queues.iter().filter(|_| last.is_empty());
+        let mut topics = waiting.flat_map(|queue| queue.topics().map(|topic| (topic, queue.lane())));
+        let mut unknown = losses.pending();
+        while unknown > 0
+            && let Some((topic, lane)) = topics.next()
+        {
+            unknown -= usize::from(losses.note_waiting(topic, lane));
         }
         let mut way = Way { wire, kept: kept.as_deref_mut() };
         losses.report_due(now, &mut |lane, frame| way.put_copy(lane, frame, pool));

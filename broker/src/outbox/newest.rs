@@ -92,8 +92,8 @@ impl Newest {
     }
 
     /// The topic of each frame.
-    pub fn each_topic(&self, visit: &mut impl FnMut(u32)) {
-        self.order.iter().for_each(|&place| visit(self.slots[place as usize].key.0));
+    pub fn topics(&self) -> impl Iterator<Item = u32> {
+        self.order.iter().map(|&place| self.slots[place as usize].key.0)
     }
 
     /// Drops the frame in front.

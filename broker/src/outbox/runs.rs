@@ -153,13 +153,9 @@ impl Runs {
     }
 
     /// The topic of each entry; not again if it is that of the entry before.
-    pub fn each_topic(&self, visit: &mut impl FnMut(u32)) {
-        let mut before = 0;
-        for entry in self.queue.iter().filter(|entry| entry.starts) {
-            if std::mem::replace(&mut before, entry.common.topic) != entry.common.topic {
-                visit(entry.common.topic);
-            }
-        }
+    pub fn topics(&self) -> impl Iterator<Item = u32> {
+        let topics = self.queue.iter().map(|entry| entry.common.topic);
+        topics.scan(0, |before, topic| Some((topic != std::mem::replace(before, topic)).then_some(topic))).flatten()
     }
 
     /// Topic and deadline of the frame in front.
@@ -270,6 +266,11 @@ impl Runs {
         }
         self.note_cut(Fragment { last, ..fragment });
         Some((topic, messages))
+    }
+
+    /// Whether a part of the fragment's message that came before it was dropped.
+    pub fn is_rest_of_cut(&self, fragment: Fragment) -> bool {
+        fragment.index > 0 && self.is_cut(fragment.src)
     }
 
     /// A fragment was refused before it was queued; returns the messages that are lost by it.

@@ -298,6 +298,62 @@ fn what_a_value_replaced_is_told_with_it_when_the_reader_has_room_and_not_every_
     assert_eq!((sent.len(), sent[1][16]), (2, 8));
 }
 
+#[test]
+fn what_waits_for_a_frame_that_never_leaves_is_told_all_the_same() {
+    let told = |sent: &[Vec<u8>]| sent.iter().filter_map(|frame| lost(frame)).map(|lost| lost.count).sum::<u32>();
+    let mut bench = Bench::new();
+    let short = Service { ttl_ms: 500, ..service(3, Policy::DropOldest, 2 * 17) };
+    for value in 0..5u8 {
+        bench.push(&short, 70_000, &frame(70_000, 3, &[value]));
+    }
+    bench.now = Instant(1_000_000_000);
+    assert_eq!(bench.send_all().len(), 0, "two frames wait no longer, three were left to them");
+    bench.now = Instant(2_000_000_000);
+    let sent = bench.send_all();
+    assert_eq!((told(&sent), sent.len()), (5, 2));
+
+    let mut bench = Bench::new();
+    bench.outbox.set_credit(&[0, 0, 0, 0]);
+    let state = service(3, Policy::Conflate, 10_000);
+    for value in 0..5u8 {
+        bench.push(&state, 70_000, &frame(70_000, 3, &[value]));
+    }
+    bench.outbox.push_last(b"goodbye");
+    bench.now = Instant(1_000_000_000);
+    assert_eq!(told(&bench.send_all()), 5, "what no credit ever allows is told with what it replaced");
+}
+
+#[test]
+fn what_was_dropped_of_several_topics_in_a_row_is_told_topic_by_topic() {
+    let mut bench = Bench::new();
+    let dropping = service(1, Policy::DropOldest, 3 * 17);
+    for topic in [70_000, 70_000, 70_001, 70_000, 70_002] {
+        bench.push(&dropping, topic, &frame(topic, 1, &[0]));
+    }
+    bench.push(&dropping, 70_002, &[frame(70_002, 1, &[1]), frame(70_002, 1, &[2])].concat());
+    bench.now = Instant(1_000_000_000);
+    let sent = bench.send_all();
+    let reports = sent.iter().filter_map(|frame| lost(frame));
+    let mut told: Vec<(u32, u32)> = reports.map(|lost| (lost.topic, lost.count)).collect();
+    told.sort_unstable();
+    assert_eq!(told, [(70_000, 3), (70_001, 1)]);
+}
+
+#[test]
+fn the_rest_of_a_message_that_was_cut_replaces_no_value() {
+    let mut bench = Bench::new();
+    let state = service(2, Policy::Conflate, 40);
+    let parts = parts_of(1, 3);
+    bench.push(&state, 70_000, &parts[0]);
+    bench.push(&state, 70_000, &parts[1]);
+    let value = frame(70_000, 2, b"value");
+    bench.push(&state, 70_000, &value);
+    bench.push(&state, 70_000, &parts[2]);
+    let sent = bench.send_all();
+    assert_eq!(sent.iter().filter_map(|frame| lost(frame)).map(|lost| lost.count).sum::<u32>(), 1);
+    assert_eq!(sent.last(), Some(&value));
+}
+
 proptest! {
     /// Lanes and policies mixed, credit in any steps: never more than was granted, and with credit for all of it, all of
     /// it leaves in its order.

@@ -48,6 +48,9 @@ impl<I: Io> Shard<I> {
         }
         if let Some(place) = conn.line {
             self.flush_line(place, key);
+            if self.conns.at(key).is_some_and(|conn| conn.outbox.poll_timeout().is_some()) {
+                self.arm_timer(key);
+            }
             return;
         }
         let mut pieces = [Piece { buf: BufId(0), start: 0, len: 0 }; SEND_PIECES_MAX];

@@ -17,6 +17,7 @@ pub mod confirm;
 pub mod control;
 pub mod count;
 pub mod credit;
+pub mod datagram;
 pub mod delivered;
 pub mod extensions;
 pub mod foreign;
@@ -39,12 +40,13 @@ use std::process::ExitCode;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is also that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 17] = [
+pub const TARGETS: [(&str, Check); 18] = [
     ("batch", batch::check),
     ("confirm", confirm::check),
     ("control", control::check),
     ("count", count::check),
     ("credit", credit::check),
+    ("datagram", datagram::check),
     ("delivered", delivered::check),
     ("extensions", extensions::check),
     ("foreign", foreign::check),

@@ -52,7 +52,12 @@ mod tests {
         let mut child = command.arg("600").process_group(0).spawn().expect("sleep runs");
         let group = child.id();
         assert_eq!(members(group), [group]);
-        let text = describe(group);
+        // It may not have become `sleep` yet: until then it has no command line.
+        let mut text = describe(group);
+        while text.contains(" '': ") {
+            std::thread::yield_now();
+            text = describe(group);
+        }
         child.kill().expect("our child");
         assert!(text.starts_with(&format!("process {group} 'sleep 600': sleep ")), "{text}");
         // It is dead, and not waited for yet.
