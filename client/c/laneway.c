@@ -161,7 +161,7 @@ static bool on_numbered(lw_device *device, const uint8_t *frame, unsigned n)
     message.missed = 0;
     message.has_time = frame[0] & HEAD_TS;
     if (message.has_time) at += 4;
-    if (at > n || (kind != KIND_CTRL && (!message.topic || !message.lane))) return false;
+    if (at > n || n - at > device->mtu || (kind != KIND_CTRL && (!message.topic || !message.lane))) return false;
     lane = find_lane(device, message.lane);
     if (lane && lane->bits & EXISTS) {
         /* No lane of this device describes room for fragments. */

@@ -50,7 +50,7 @@ static void on_message(lw_device *device, const lw_message *message)
 {
     unsigned sum = 0;
     for (unsigned i = 0; i < message->count; i++) sum += message->bytes[i];
-    must(message->lane && message->topic && message->count <= LW_RECEIVE_BYTES && sum < UINT32_MAX, "a message");
+    must(message->lane && message->topic && message->count <= LW_MTU && sum < UINT32_MAX, "a message");
     if (next_byte() > 200) act(device);
 }
 

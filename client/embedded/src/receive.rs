@@ -132,7 +132,8 @@ impl<'d> Node<'d> {
             let (clock, behind) = body.split_first_chunk().ok_or(Malformed)?;
             (time, body) = (Some(u32::from_le_bytes(*clock)), behind);
         }
-        must(!matches!(kind, REQ | RSP) || body.len() >= 3)?;
+        // HELLO said how long a message may be; the blocks leave room for more.
+        must(body.len() <= usize::from(self.mtu) && (!matches!(kind, REQ | RSP) || body.len() >= 3))?;
         let now = self.now;
         let known = self.find(lane).filter(|lane| lane.exists());
         let Some(known) = known else {

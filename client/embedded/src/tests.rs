@@ -336,6 +336,21 @@ fn requests_fragments_and_other_lanes_are_dropped_and_counted() {
 }
 
 #[test]
+fn a_message_longer_than_hello_allows_ends_the_session() {
+    for (more, is_open) in [(0, true), (1, false)] {
+        let mut bench = Bench::open();
+        bench.device.subscribe("a/b", &Subscription::PLAIN).expect("room");
+        bench.said();
+        // A frame has room for a clock as well, which this one does not carry.
+        let Vector { preset, mut frame, .. } = vector("publish");
+        frame.resize(5, 0);
+        frame.resize(5 + usize::from(bench.device.mtu) + more, b'x');
+        bench.hear(&wire(preset, &frame));
+        assert_eq!((bench.device.is_open(), bench.events.len()), (is_open, 1), "{:?}", bench.events);
+    }
+}
+
+#[test]
 fn who_leaves_says_so_and_is_silent() {
     let mut bench = Bench::open();
     let topic = bench.device.topic("a/b", false).expect("room");
