@@ -324,6 +324,27 @@ fn what_waits_for_a_frame_that_never_leaves_is_told_all_the_same() {
 }
 
 #[test]
+fn who_pulls_frames_gets_what_a_rate_held_back_when_its_time_has_come() {
+    let mut bench = Bench::new();
+    let few = Service { rate_hz: 10, ..service(3, Policy::Conflate, 10_000) };
+    let mut pull = |bench: &mut Bench| {
+        let mut out = Vec::new();
+        for lane in [Some(3), Some(3), None] {
+            bench.outbox.pull(bench.now, lane, &mut bench.pool, &mut bench.drops, &mut out);
+        }
+        let mut frames = Vec::new();
+        walk(&out, |frame, _| frames.push(frame.to_vec()));
+        frames
+    };
+    for value in 0..3u8 {
+        bench.push(&few, 70_000, &frame(70_000, 3, &[value]));
+    }
+    assert_eq!(pull(&mut bench).last(), Some(&frame(70_000, 3, &[0])));
+    bench.now = bench.outbox.poll_timeout().expect("the last value waits for its time");
+    assert_eq!(pull(&mut bench).last(), Some(&frame(70_000, 3, &[2])));
+}
+
+#[test]
 fn what_was_dropped_of_several_topics_in_a_row_is_told_topic_by_topic() {
     let mut bench = Bench::new();
     let dropping = service(1, Policy::DropOldest, 3 * 17);
