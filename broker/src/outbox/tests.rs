@@ -327,7 +327,7 @@ fn what_waits_for_a_frame_that_never_leaves_is_told_all_the_same() {
 fn who_pulls_frames_gets_what_a_rate_held_back_when_its_time_has_come() {
     let mut bench = Bench::new();
     let few = Service { rate_hz: 10, ..service(3, Policy::Conflate, 10_000) };
-    let mut pull = |bench: &mut Bench| {
+    let pull = |bench: &mut Bench| {
         let mut out = Vec::new();
         for lane in [Some(3), Some(3), None] {
             bench.outbox.pull(bench.now, lane, &mut bench.pool, &mut bench.drops, &mut out);
