@@ -25,8 +25,6 @@ const WARM_UP_MESSAGES: u64 = 400_000;
 const COUNTED_MESSAGES: u64 = 2_000_000;
 /// The most favoured publisher has at most this many times the share of the least favoured one.
 const RATIO_MAX: f64 = 1.1;
-/// Measurements of which one has to be fair.
-const MEASUREMENTS_MAX: usize = 3;
 /// Whose crowd it is.
 static ALONE: Mutex<()> = Mutex::new(());
 /// Little may wait for a reader in the kernel, so that what is counted is what the shard chose just now.
@@ -176,28 +174,19 @@ fn load(publisher: &mut Peer, number: usize) -> Vec<u8> {
     frames::publish(id, LANE, 1, &payload).repeat(WRITE_MESSAGES)
 }
 
-/// `pause` is the readers' rest after each visit. What else the machine does may disturb one measurement, but an unfair
-/// broker is so in all of them.
+/// `pause` is the readers' rest after each visit.
 fn expect_fair(what: &str, filters: &[String], pause: Duration) {
     // One crowd at a time: two would share the processors by chance, and shares are what is measured.
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let broker = Launch::new(1).config(CONFIG).start();
     let crowd = Crowd::start(broker.tcp(), filters, pause);
-    let mut before = crowd.counts_at(WARM_UP_MESSAGES);
-    let mut unfair = Vec::new();
-    while unfair.len() < MEASUREMENTS_MAX {
-        let after = crowd.counts_at(before.iter().sum::<u64>() + COUNTED_MESSAGES);
-        let mut shares: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
-        shares.sort_unstable();
-        let (least, middle, most) = (shares[0], shares[PUBLISHERS / 2], shares[PUBLISHERS - 1]);
-        eprintln!("{what}: least {least}, middle {middle}, most {most}");
-        if most as f64 <= least as f64 * RATIO_MAX {
-            break;
-        }
-        unfair.push(shares);
-        before = after;
-    }
-    assert!(unfair.len() < MEASUREMENTS_MAX, "{what}: shares in messages: {unfair:?}");
+    let before = crowd.counts_at(WARM_UP_MESSAGES);
+    let after = crowd.counts_at(before.iter().sum::<u64>() + COUNTED_MESSAGES);
+    let mut shares: Vec<u64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    shares.sort_unstable();
+    let (least, middle, most) = (shares[0], shares[PUBLISHERS / 2], shares[PUBLISHERS - 1]);
+    eprintln!("{what}: least {least}, middle {middle}, most {most}");
+    assert!(most as f64 <= least as f64 * RATIO_MAX, "{what}: shares from {least} to {most} messages: {shares:?}");
     drop(crowd);
     broker.stop_idle();
 }

@@ -105,9 +105,9 @@ fn check_stop_and_go(broker: &RealBroker, place: &Place) {
     assert!(flood.accepted.load(Ordering::Relaxed) < MESSAGES, "the publisher waits");
     read_all(&mut slow, MESSAGES);
     flood.finish();
-    let mut keen = keen.join().expect("the other subscriber lost nothing");
+    let keen = keen.join().expect("the other subscriber lost nothing");
     // Whom the broker has asked meanwhile whether it is there has to read that, or its end is a reset.
-    [&mut slow, &mut bystander, &mut source, &mut keen].map(Peer::ping);
+    [slow, bystander, source, keen].iter_mut().for_each(Peer::ping);
 }
 
 #[test]
