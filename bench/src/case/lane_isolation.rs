@@ -18,6 +18,8 @@ const ROUNDS: u32 = 5;
 const HOPS: [Hop; 2] = [Hop::ToClient, Hop::ToBroker];
 /// What the kernel may hold unsent of either side.
 const NOT_SENT_BYTES: u32 = 16 * 1024;
+/// What each lane may have under way in one direction: the least that the broker can be set to give.
+const LANE_CREDIT_BYTES: u32 = 256 * 1024;
 /// With bulk, and without it: the second is the steadier.
 const SPANS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(12));
 const SPANS_QUICK: (Duration, Duration) = (Duration::from_millis(800), Duration::from_millis(400));
@@ -86,8 +88,7 @@ pub fn run(common: &Common) -> Result<Vec<Row>> {
     }
     println!(
         "{}\nfigures are medians of the rounds; allowed: 2 × p99 of an idle connection and the time of {BULK_FRAME_BYTES} + \
-         {NOT_SENT_BYTES} bytes at the bulk's rate\nnote: the broker grants no credit per lane yet; towards it, a full \
-         bulk lane stops its whole connection\n",
+         {NOT_SENT_BYTES} bytes at the bulk's rate; both sides give {LANE_CREDIT_BYTES} bytes of credit a lane\n",
         rounds.summary()
     );
     Ok(HOPS.into_iter().zip(&pairs).flat_map(|(hop, pairs)| rows(hop, pairs)).collect())
@@ -115,8 +116,10 @@ fn rows(hop: Hop, pairs: &[Pair]) -> Vec<Row> {
 }
 
 fn once(arena: &Arena, hop: Hop, span: Duration, bulk: bool) -> Result<Outcome> {
-    let child = arena.broker(&format!("[tcp]\nnotsent_lowat_bytes = {NOT_SENT_BYTES}\n"))?;
-    let mut lanes = TwoLanes::connect(child.address, hop, NOT_SENT_BYTES)?;
+    let child = arena.broker(&format!(
+        "[tcp]\nnotsent_lowat_bytes = {NOT_SENT_BYTES}\n[limits]\nlane_credit_bytes = {LANE_CREDIT_BYTES}\n"
+    ))?;
+    let mut lanes = TwoLanes::connect(child.address, hop, NOT_SENT_BYTES, LANE_CREDIT_BYTES.into())?;
     // The first messages meet cold caches and topics that are not declared yet.
     lanes.run(span / 20, bulk, &mut histogram()?)?;
     let mut latencies = histogram()?;

@@ -20,11 +20,16 @@ pub(super) fn publisher(at: SocketAddr, topics: u32) -> Result<TcpStream> {
 
 /// A session that has declared these topics, from the first dynamic id.
 pub(super) fn publisher_of(at: SocketAddr, names: impl IntoIterator<Item = String>, holds: Holds) -> Result<TcpStream> {
+    Ok(publishing(at, names, holds)?.into_parts().0)
+}
+
+/// The same with what the broker said.
+pub(super) fn publishing(at: SocketAddr, names: impl IntoIterator<Item = String>, holds: Holds) -> Result<Link> {
     let mut link = Link::open_holding(at, holds)?;
     let topics =
         (TOPIC_ID_DYNAMIC_FIRST..).zip(names).map(|(id, name)| Topic { id, name, ..Topic::default() }).collect();
     link.request(Body::DeclareTopics(DeclareTopics { topics }))?;
-    Ok(link.into_parts().0)
+    Ok(link)
 }
 
 /// A session whose subscription is confirmed.

@@ -32,7 +32,8 @@ pub(super) struct Holds {
     pub(super) send: usize,
     /// TCP_NOTSENT_LOWAT.
     pub(super) not_sent: u32,
-    /// Not the kernel's: bytes of each lane that the broker may send before it is given more credit.
+    /// Not the kernel's: bytes of each lane that the broker may send before it is given more credit. 0: no credit in
+    /// either direction.
     pub(super) lane_credit: u64,
 }
 
@@ -69,6 +70,8 @@ pub(super) struct Link {
     socket: TcpStream,
     inbox: Vec<u8>,
     request: u32,
+    /// Bytes of each lane that the broker takes before it gives more credit; empty: it keeps none.
+    given: Vec<u64>,
 }
 
 impl Link {
@@ -79,7 +82,7 @@ impl Link {
 
     /// The same with bounds for what is under way.
     pub(super) fn open_holding(at: SocketAddr, holds: Holds) -> Result<Self> {
-        let mut link = Self { socket: connect_holding(at, holds)?, inbox: Vec::new(), request: 0 };
+        let mut link = Self { socket: connect_holding(at, holds)?, inbox: Vec::new(), request: 0, given: Vec::new() };
         let mut opening = PREFACE.to_vec();
         let gives_credit = holds.lane_credit > 0;
         let limits = || Limits { lane_credit: vec![holds.lane_credit; LANES_MAX], ..Limits::default() };
@@ -102,7 +105,10 @@ impl Link {
         check_preface(&preface).map_err(|fault| Error::Failed(fault.to_string()))?;
         link.inbox.drain(..PREFACE_BYTES);
         match link.control()?.body {
-            Some(Body::Welcome(_)) => Ok(link),
+            Some(Body::Welcome(welcome)) => {
+                link.given = welcome.limits.map(|limits| limits.lane_credit).unwrap_or_default();
+                Ok(link)
+            }
             other => Err(Error::Failed(format!("instead of a welcome the broker sent {other:?}"))),
         }
     }
@@ -122,6 +128,11 @@ impl Link {
                 _ => {}
             }
         }
+    }
+
+    /// Bytes of `lane` that may be sent before the broker gives more credit.
+    pub(super) fn given(&self, lane: u8) -> u64 {
+        self.given.get(usize::from(lane)).copied().unwrap_or(u64::MAX)
     }
 
     /// The socket, and the bytes behind the last answer.

@@ -1,6 +1,7 @@
 //! The load generator: one publisher and its subscribers on one thread that never sleeps.
 
 pub mod beside;
+mod credit;
 pub mod crowd;
 pub mod cutter;
 pub mod dice;

@@ -1,7 +1,8 @@
 //! A bulk lane without pause and a command lane at a fixed pace, on one connection of one hop.
 //!
 //! Towards the client, each lane has a publisher's connection of its own and one subscriber hears both; towards the
-//! broker, one connection publishes both and each lane has a subscriber of its own.
+//! broker, one connection publishes both and each lane has a subscriber of its own. All of them keep to lane credit, in both
+//! directions: what a socket holds of the bulk lane stands in front of every command.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,9 +11,10 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use laneway_proto::control::{Body, Sub, Subscribe};
 use laneway_proto::header::{Header, Kind, seq_after};
-use laneway_proto::limits::{HEADER_BYTES, TOPIC_ID_DYNAMIC_FIRST};
+use laneway_proto::limits::{FRAME_BYTES_MAX, HEADER_BYTES, TOPIC_ID_DYNAMIC_FIRST};
 
-use super::laneway::publisher_of;
+use super::credit::{Grants, Spends};
+use super::laneway::publishing;
 use super::link::{Holds, Link, why_closed};
 use super::paced::Pace;
 use crate::error::{Error, Result};
@@ -26,6 +28,7 @@ const COMMAND_FRAME_BYTES: usize = HEADER_BYTES + 64;
 pub const COMMANDS_HZ: u32 = 1_000;
 const LANE_COMMAND: u8 = 1;
 const LANE_BULK: u8 = 5;
+const LANES: [u8; 2] = [LANE_COMMAND, LANE_BULK];
 /// Bytes of one receive call: what arrives behind them waits for the next turn.
 const RECEIVE_BYTES_MAX: usize = 64 * 1024;
 /// How long the last commands may take.
@@ -44,6 +47,7 @@ pub enum Hop {
 /// The frames of one lane, one after the other.
 #[derive(Debug)]
 struct Source {
+    lane: u8,
     frame: Vec<u8>,
     seq: u32,
 }
@@ -57,7 +61,7 @@ impl Source {
         };
         let mut frame = header.encode().to_vec();
         frame.resize(frame_bytes, b'.');
-        Self { frame, seq: 0 }
+        Self { lane, frame, seq: 0 }
     }
 
     fn number(&mut self) {
@@ -73,19 +77,28 @@ struct Out {
     left: usize,
     /// The frame being written is a command.
     command: bool,
+    credit: Spends,
 }
 
 impl Out {
     fn open(at: SocketAddr, names: &[&str], holds: Holds) -> Result<Self> {
-        let socket = publisher_of(at, names.iter().map(|&name| name.to_owned()), holds)?;
+        let link = publishing(at, names.iter().map(|&name| name.to_owned()), holds)?;
+        let mut credit = Spends::new(&link, &LANES);
+        let (socket, inbox) = link.into_parts();
+        credit.take(&inbox).map_err(|fault| Error::Failed(fault.to_string()))?;
         socket.set_nonblocking(true).map_err(Error::io("making a socket non-blocking"))?;
-        Ok(Self { socket, left: 0, command: false })
+        Ok(Self { socket, left: 0, command: false, credit })
     }
 
-    /// Starts a frame; the one before it was written.
-    fn begin(&mut self, source: &mut Source, command: bool) {
+    /// Starts a frame, if its lane has credit; the one before it was written.
+    fn begin(&mut self, source: &mut Source, command: bool, scratch: &mut [u8]) -> Result<bool> {
+        if !self.credit.spend(source.lane, source.frame.len()) {
+            self.credit.read(&mut self.socket, scratch)?;
+            return Ok(false);
+        }
         source.number();
         (self.left, self.command) = (source.frame.len(), command);
+        Ok(true)
     }
 
     fn write(&mut self, frame: &[u8]) -> Result<()> {
@@ -102,6 +115,7 @@ impl Out {
 struct In {
     socket: TcpStream,
     frames: Frames,
+    credit: Grants,
 }
 
 /// What arrived of both lanes.
@@ -141,19 +155,21 @@ pub struct TwoLanes {
 }
 
 impl TwoLanes {
-    /// Connects everybody; publishers leave `not_sent_bytes` unsent in the kernel at most, 0: as it likes.
-    pub fn connect(at: SocketAddr, hop: Hop, not_sent_bytes: u32) -> Result<Self> {
+    /// Connects everybody; publishers leave `not_sent_bytes` unsent in the kernel at most, 0: as it likes. Subscribers give
+    /// `lane_credit_bytes` for each lane; the broker gives what it is configured to.
+    pub fn connect(at: SocketAddr, hop: Hop, not_sent_bytes: u32, lane_credit_bytes: u64) -> Result<Self> {
         const NAMES: [&str; 2] = ["lanes/command", "lanes/bulk"];
-        let holds = Holds { not_sent: not_sent_bytes, ..Holds::default() };
+        let holds = Holds { not_sent: not_sent_bytes, lane_credit: lane_credit_bytes, ..Holds::default() };
+        let hears = Holds { lane_credit: lane_credit_bytes, ..Holds::default() };
         let [command, bulk] = NAMES;
         let (outs, ins, bulk_topic) = match hop {
             Hop::ToClient => {
                 let outs = vec![Out::open(at, &[command], holds)?, Out::open(at, &[bulk], holds)?];
-                (outs, vec![subscribe(at, &NAMES)?], 0)
+                (outs, vec![subscribe(at, &NAMES, hears)?], 0)
             }
             Hop::ToBroker => {
                 let outs = vec![Out::open(at, &NAMES, holds)?];
-                (outs, vec![subscribe(at, &[command])?, subscribe(at, &[bulk])?], 1)
+                (outs, vec![subscribe(at, &[command], hears)?, subscribe(at, &[bulk], hears)?], 1)
             }
         };
         Ok(Self {
@@ -190,16 +206,17 @@ impl TwoLanes {
 
     /// At most one frame a connection; a command that is due goes first.
     fn write(&mut self, pace: &mut Pace, now_ns: u64, bulk: bool) -> Result<()> {
-        let Self { outs, command, bulk: bulk_source, .. } = self;
+        let Self { outs, command, bulk: bulk_source, scratch, .. } = self;
         let shared = outs.len() == 1;
         for (place, out) in outs.iter_mut().enumerate() {
             let (commands_here, bulk_here) = (place == 0, shared || place == 1);
             if out.left == 0 {
                 if commands_here && pace.is_due(now_ns) {
-                    pace.on_sent();
-                    out.begin(command, true);
+                    if out.begin(command, true, scratch)? {
+                        pace.on_sent();
+                    }
                 } else if bulk_here && bulk && !pace.is_sent() {
-                    out.begin(bulk_source, false);
+                    out.begin(bulk_source, false, scratch)?;
                 }
             }
             if out.left > 0 {
@@ -214,18 +231,23 @@ impl TwoLanes {
         let from = &mut ins[place];
         match from.socket.read(scratch) {
             Ok(0) => Err(Error::Failed("a subscriber was disconnected".into())),
-            Ok(count) => from
-                .frames
-                .on_bytes(&scratch[..count], &mut |header, front| arrived.on_frame(header, front))
-                .map_err(|fault| Error::Failed(fault.to_string())),
+            Ok(count) => {
+                let In { socket, frames, credit } = from;
+                let mut each = |header: &Header, front: &[u8]| {
+                    arrived.on_frame(header, front)?;
+                    credit.on_data(header)
+                };
+                frames.on_bytes(&scratch[..count], &mut each).map_err(|fault| Error::Failed(fault.to_string()))?;
+                credit.send(socket)
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
             Err(error) => Err(Error::Failed(format!("a subscriber: {error}"))),
         }
     }
 }
 
-fn subscribe(at: SocketAddr, names: &[&str]) -> Result<In> {
-    let mut link = Link::open(at)?;
+fn subscribe(at: SocketAddr, names: &[&str], holds: Holds) -> Result<In> {
+    let mut link = Link::open_holding(at, holds)?;
     let subs = names.iter().map(|&name| Sub { pattern: name.into(), ..Sub::default() }).collect();
     link.request(Body::Subscribe(Subscribe { subs }))?;
     let (socket, inbox) = link.into_parts();
@@ -233,7 +255,8 @@ fn subscribe(at: SocketAddr, names: &[&str]) -> Result<In> {
         return Err(Error::Failed("something came before anything was published".into()));
     }
     socket.set_nonblocking(true).map_err(Error::io("making a socket non-blocking"))?;
-    Ok(In { socket, frames: Frames::default() })
+    let credit = Grants::new(&LANES, holds.lane_credit, FRAME_BYTES_MAX as u64);
+    Ok(In { socket, frames: Frames::default(), credit })
 }
 
 #[cfg(test)]
