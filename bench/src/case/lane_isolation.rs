@@ -10,7 +10,7 @@ use crate::load::paced::histogram;
 use crate::load::two_lanes::{BULK_FRAME_BYTES, Hop, TwoLanes};
 use crate::report::Row;
 use crate::rounds::{Rounds, Waited};
-use crate::sched::Watch;
+use crate::sched::{Precedence, Watch};
 use crate::stats::Spread;
 
 const CASE: &str = "lane-isolation";
@@ -70,6 +70,7 @@ fn allowed_us((with, without): &Pair) -> f64 {
 /// Runs the case.
 pub fn run(common: &Common) -> Result<Vec<Row>> {
     let arena = Arena::open(common)?;
+    let precedence = Precedence::take();
     let mut rounds = Rounds::new(CASE, ROUNDS, common).repeating_for(REPEATING_MAX);
     let (with_span, without_span) = if common.quick { SPANS_QUICK } else { SPANS };
     let mut pairs = [Vec::new(), Vec::new()];
@@ -88,8 +89,13 @@ pub fn run(common: &Common) -> Result<Vec<Row>> {
     }
     println!(
         "{}\nfigures are medians of the rounds; allowed: 2 × p99 of an idle connection and the time of {BULK_FRAME_BYTES} + \
-         {NOT_SENT_BYTES} bytes at the bulk's rate; both sides give {LANE_CREDIT_BYTES} bytes of credit a lane\n",
-        rounds.summary()
+         {NOT_SENT_BYTES} bytes at the bulk's rate; both sides give {LANE_CREDIT_BYTES} bytes of credit a lane\n{}\n",
+        rounds.summary(),
+        if precedence.is_taken() {
+            "load and broker went before everything else on this machine"
+        } else {
+            "note: without root, load and broker share their processors with whatever else runs"
+        }
     );
     Ok(HOPS.into_iter().zip(&pairs).flat_map(|(hop, pairs)| rows(hop, pairs)).collect())
 }

@@ -55,8 +55,13 @@ impl World {
     /// Sends what nodes have to send, and lets time go on to `until`, as far as anything happens; `lost` decides about each
     /// datagram and receiver.
     pub fn run(&mut self, until: u64, lost: &mut dyn FnMut(&Way<'_>) -> bool) {
+        self.run_delaying(until, &mut |way| (!lost(way)).then_some(0));
+    }
+
+    /// The same; what is not lost is late by so many nanoseconds.
+    pub fn run_delaying(&mut self, until: u64, late_by: &mut dyn FnMut(&Way<'_>) -> Option<u64>) {
         loop {
-            self.send(lost);
+            self.send(late_by);
             let arrival = self.under_way.keys().next().map(|(at, _)| *at);
             let timers = self.nodes.iter().filter_map(|node| node.link.poll_timeout()).map(|at| at.0);
             let next = arrival.into_iter().chain(timers).min().unwrap_or(u64::MAX);
@@ -81,7 +86,7 @@ impl World {
         self.nodes.iter_mut().for_each(|node| node.now = Instant(now));
     }
 
-    fn send(&mut self, lost: &mut dyn FnMut(&Way<'_>) -> bool) {
+    fn send(&mut self, late_by: &mut dyn FnMut(&Way<'_>) -> Option<u64>) {
         let mut out = vec![0; 1_472];
         for from in 0..self.nodes.len() {
             while let Some(sent) = {
@@ -93,11 +98,12 @@ impl World {
                 for to in (0..self.nodes.len()).filter(|&to| to != from) {
                     let is_meant = sent.to.is_none_or(|meant| meant == address(to as u32 + 1));
                     let way = Way { from, to, number: self.sent, now: self.now, bytes };
-                    if !is_meant || lost(&way) {
+                    if !is_meant {
                         continue;
                     }
+                    let Some(late_ns) = late_by(&way) else { continue };
                     self.put += 1;
-                    let due = self.now + ONE_WAY_NS + to as u64 * 100;
+                    let due = self.now + ONE_WAY_NS + to as u64 * 100 + late_ns;
                     self.under_way.insert((due, self.put), (to, address(from as u32 + 1), bytes.to_vec()));
                 }
             }

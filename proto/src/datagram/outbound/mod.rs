@@ -171,10 +171,14 @@ where
         if at.partial_bytes > 0 && more > partial_bytes_max { Err(Full::Partial) } else { Ok(()) }
     }
 
-    /// Numbers from `seq` on that the window of `lane`, which has something unsettled, has room for.
+    /// Numbers from `seq` on that the window of `lane`, which has something unsettled, has room for. It begins with the first
+    /// number that the peer may not have, so what it has room for is at least what was ever sent.
     fn room_from(&self, lane: u8, seq: u32) -> u32 {
-        let oldest = self.oldest_unsettled(lane).map_or(seq, FrameSlot::first_seq);
-        forward(oldest, seq).map_or(0, |ahead| self.window.saturating_sub(ahead))
+        let oldest = self.oldest_unsettled(lane).map_or(seq, FrameSlot::first_missing);
+        match forward(oldest, seq) {
+            Some(ahead) => self.window.saturating_sub(ahead),
+            None => self.window + forward(seq, oldest).unwrap_or_default(),
+        }
     }
 
     /// Whether the fragment that `lane` would send next belongs to a message that was given up: its owner drops it.

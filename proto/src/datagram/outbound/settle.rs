@@ -27,7 +27,7 @@ impl Settling<'_> {
             let slot = self.frames[usize::from(index)];
             match slot.content {
                 Content::Frame(_) => self.frame(index, &slot),
-                Content::Lost { lost, said, partial_bytes } => self.lost(index, &slot, lost, said, partial_bytes),
+                Content::Lost { .. } => self.lost(index, &slot),
                 Content::Free => debug_assert!(false, "a free place is in a datagram"),
             }
             self.wake_waiting(slot.lane);
@@ -54,7 +54,8 @@ impl Settling<'_> {
         self.told.push_back(self.frames, index);
     }
 
-    fn lost(&mut self, index: FrameIndex, slot: &FrameSlot, lost: RangeLost, said: u32, partial_bytes: u32) {
+    fn lost(&mut self, index: FrameIndex, slot: &FrameSlot) {
+        let Content::Lost { lost, said, arrived, partial_bytes } = slot.content else { return };
         let lane = &mut self.lanes[usize::from(slot.lane)];
         if said < lost.count {
             let rest = RangeLost {
@@ -64,7 +65,8 @@ impl Settling<'_> {
                 ..lost
             };
             let at = &mut self.frames[usize::from(index)];
-            (at.content, at.seq) = (Content::Lost { lost: rest, said: 0, partial_bytes }, rest.first);
+            let arrived = arrived.saturating_sub(said);
+            (at.content, at.seq) = (Content::Lost { lost: rest, said: 0, arrived, partial_bytes }, rest.first);
             (at.place, lane.waiting) = (Place::Nowhere, index);
             return;
         }
@@ -82,8 +84,8 @@ impl Settling<'_> {
             return;
         }
         let waiting = self.frames[usize::from(lane.waiting)].seq;
-        let oldest = lane.unsettled.first().map_or(waiting, |index| self.frames[usize::from(index)].seq);
-        if forward(oldest, waiting).is_some_and(|ahead| ahead < self.window) {
+        let oldest = lane.unsettled.first().map_or(waiting, |index| self.frames[usize::from(index)].first_missing());
+        if forward(oldest, waiting).is_none_or(|ahead| ahead < self.window) {
             self.frames[usize::from(lane.waiting)].place = Place::Again;
             lane.again.push_back(self.frames, lane.waiting);
             lane.waiting = NO_FRAME;
@@ -110,7 +112,8 @@ where
         }
         self.free_count -= 1;
         let newest = frames[usize::from(last)];
-        let before = frames[usize::from(first)].older;
+        let FrameSlot { older: before, seq: missing, .. } = frames[usize::from(first)];
+        let arrived = forward(name, missing).unwrap_or_default();
         self.tell_abandoned(lane, first, last);
 
         let at = &mut self.lanes[usize::from(lane)];
@@ -137,7 +140,7 @@ where
         };
         let partial_bytes = carried.frag.map_or(0, |frag| frag.total_len);
         let frames = self.frames.as_mut();
-        let content = Content::Lost { lost, said: 0, partial_bytes };
+        let content = Content::Lost { lost, said: 0, arrived, partial_bytes };
         frames[usize::from(lost_index)] =
             FrameSlot { content, lane, seq: name, place: Place::Again, ..FrameSlot::default() };
         at.unsettled.insert_behind(frames, before, lost_index);

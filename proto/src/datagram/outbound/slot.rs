@@ -3,7 +3,7 @@
 use super::super::loss::RangeLost;
 use super::super::sent::{FrameIndex, NO_FRAME};
 use crate::frame::extensions::Frag;
-use crate::header::{Flags, Kind};
+use crate::header::{Flags, Kind, seq_after};
 use crate::limits::HEADER_BYTES;
 use crate::time::Instant;
 
@@ -62,6 +62,8 @@ pub enum Content {
         lost: RangeLost,
         /// How many of its numbers the datagram that carries it speaks of.
         said: u32,
+        /// How many of its numbers, from the first on, are acknowledged: the peer's window begins behind them.
+        arrived: u32,
         /// Bytes of the message, if it was fragmented.
         partial_bytes: u32,
     },
@@ -137,6 +139,14 @@ impl FrameSlot {
     /// Its number in its lane; of a LOST, the first that it reports.
     pub const fn first_seq(&self) -> u32 {
         self.seq
+    }
+
+    /// The first of its numbers that the peer may not have.
+    pub(super) fn first_missing(&self) -> u32 {
+        match self.content {
+            Content::Lost { lost, arrived, .. } => seq_after(lost.first, arrived),
+            Content::Frame(_) | Content::Free => self.seq,
+        }
     }
 
     /// How often it was sent.
