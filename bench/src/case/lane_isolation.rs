@@ -7,7 +7,7 @@ use crate::args::Common;
 use crate::contest::Arena;
 use crate::error::Result;
 use crate::load::paced::histogram;
-use crate::load::two_lanes::{BULK_FRAME_BYTES, Hop, TwoLanes};
+use crate::load::two_lanes::{BULK_FRAME_BYTES, Hop, Ran, TwoLanes};
 use crate::report::Row;
 use crate::rounds::{Rounds, Waited};
 use crate::sched::{Precedence, Watch};
@@ -39,7 +39,7 @@ const fn name(hop: Hop) -> &'static str {
 #[derive(Clone, Debug)]
 struct Outcome {
     commands: Trips,
-    bulk_bytes_per_s: f64,
+    ran: Ran,
 }
 
 impl Waited for Outcome {
@@ -54,7 +54,15 @@ impl Outcome {
     }
 
     fn text(&self) -> String {
-        format!("{}, bulk {:.0} MB/s", self.commands.text(), self.bulk_bytes_per_s / 1e6)
+        let left_out = self.left_out_share() * 100.0;
+        let Ran { bulk_bytes_per_s, .. } = self.ran;
+        format!("{}, bulk {:.0} MB/s, {left_out:.2} % left out", self.commands.text(), bulk_bytes_per_s / 1e6)
+    }
+
+    /// Of all commands, those that were under way while the load did not run.
+    fn left_out_share(&self) -> f64 {
+        let left_out = self.ran.left_out as f64;
+        left_out / (left_out + self.commands.latencies.len() as f64).max(1.0)
     }
 }
 
@@ -63,7 +71,7 @@ type Pair = (Outcome, Outcome);
 
 /// Microseconds allowed for the 99th percentile of a round.
 fn allowed_us((with, without): &Pair) -> f64 {
-    let in_front = (BULK_FRAME_BYTES as f64 + f64::from(NOT_SENT_BYTES)) / with.bulk_bytes_per_s.max(1.0);
+    let in_front = (BULK_FRAME_BYTES as f64 + f64::from(NOT_SENT_BYTES)) / with.ran.bulk_bytes_per_s.max(1.0);
     IDLE_TIMES * without.us_at(99.0) + in_front * 1e6
 }
 
@@ -89,7 +97,8 @@ pub fn run(common: &Common) -> Result<Vec<Row>> {
     }
     println!(
         "{}\nfigures are medians of the rounds; allowed: 2 × p99 of an idle connection and the time of {BULK_FRAME_BYTES} + \
-         {NOT_SENT_BYTES} bytes at the bulk's rate; both sides give {LANE_CREDIT_BYTES} bytes of credit a lane\n{}\n",
+         {NOT_SENT_BYTES} bytes at the bulk's rate; both sides give {LANE_CREDIT_BYTES} bytes of credit a lane\ncommands that \
+         were under way while the load itself did not run (its processor was taken from it) are left out\n{}\n",
         rounds.summary(),
         if precedence.is_taken() {
             "load and broker went before everything else on this machine"
@@ -116,8 +125,12 @@ fn rows(hop: Hop, pairs: &[Pair]) -> Vec<Row> {
         let metric = format!("{hop}: command {label} with bulk over idle");
         rows.push(Row::reported(CASE, metric, "us", with(percentile), without(percentile)));
     }
-    let rate = median(pairs.iter().map(|(with, _)| with.bulk_bytes_per_s / 1e6).collect());
+    let rate = median(pairs.iter().map(|(with, _)| with.ran.bulk_bytes_per_s / 1e6).collect());
     rows.push(Row::reported(CASE, format!("{hop}: bulk"), "MB/s", rate, None));
+    let share = |outcome: &Outcome| outcome.left_out_share() * 100.0;
+    let with = median(pairs.iter().map(|(with, _)| share(with)).collect());
+    let without = median(pairs.iter().map(|(_, without)| share(without)).collect());
+    rows.push(Row::reported(CASE, format!("{hop}: commands left out, with bulk and idle"), "%", with, without));
     rows
 }
 
@@ -130,8 +143,8 @@ fn once(arena: &Arena, hop: Hop, span: Duration, bulk: bool) -> Result<Outcome> 
     lanes.run(span / 20, bulk, &mut histogram()?)?;
     let mut latencies = histogram()?;
     let watch = Watch::start(child.id())?;
-    let bulk_bytes_per_s = lanes.run(span, bulk, &mut latencies)?;
-    Ok(Outcome { commands: Trips { latencies, wait_share: watch.finish()?.wait_share }, bulk_bytes_per_s })
+    let ran = lanes.run(span, bulk, &mut latencies)?;
+    Ok(Outcome { commands: Trips { latencies, wait_share: watch.finish()?.wait_share }, ran })
 }
 
 #[cfg(test)]
@@ -141,7 +154,7 @@ mod tests {
     fn outcome(us: u64, bulk_bytes_per_s: f64) -> Outcome {
         let mut latencies = histogram().expect("bounds");
         latencies.saturating_record(us * 1_000);
-        Outcome { commands: Trips { latencies, wait_share: 0.0 }, bulk_bytes_per_s }
+        Outcome { commands: Trips { latencies, wait_share: 0.0 }, ran: Ran { bulk_bytes_per_s, left_out: 0 } }
     }
 
     #[test]

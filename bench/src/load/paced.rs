@@ -29,6 +29,9 @@ pub struct Pace {
     count: u64,
     sent: u64,
     received: u64,
+    /// Messages before this one are not looked at: the generator stood still while they were under way.
+    disturbed_below: u64,
+    disturbed: u64,
 }
 
 impl Pace {
@@ -36,7 +39,7 @@ impl Pace {
     pub fn new(rate_hz: u32, span: Duration) -> Self {
         let period_ns = 1_000_000_000 / u64::from(rate_hz.max(1));
         let count = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX) / period_ns;
-        Self { period_ns, count, sent: 0, received: 0 }
+        Self { period_ns, count, sent: 0, received: 0, disturbed_below: 0, disturbed: 0 }
     }
 
     /// Whether the next message should have left by now.
@@ -53,9 +56,24 @@ impl Pace {
     pub fn on_received(&mut self, total: u64, now_ns: u64, latencies: &mut Histogram<u64>) {
         while self.received < total {
             let intended_ns = self.received * self.period_ns;
-            latencies.saturating_record(now_ns.saturating_sub(intended_ns).max(1));
+            if self.received < self.disturbed_below {
+                self.disturbed += 1;
+            } else {
+                latencies.saturating_record(now_ns.saturating_sub(intended_ns).max(1));
+            }
             self.received += 1;
         }
+    }
+
+    /// The generator itself did not run for a while that ends now: what is under way, or was due meanwhile, is late because
+    /// of that.
+    pub fn on_stood_still(&mut self, now_ns: u64) {
+        self.disturbed_below = (now_ns / self.period_ns + 1).min(self.count);
+    }
+
+    /// Messages whose latencies were not recorded for that reason.
+    pub const fn disturbed(&self) -> u64 {
+        self.disturbed
     }
 
     /// Whether everything was sent.
@@ -131,6 +149,19 @@ mod tests {
             }
         }
         assert!(pace.is_done());
+    }
+
+    #[test]
+    fn what_was_under_way_or_due_while_the_generator_stood_still_is_left_out_and_counted() {
+        let mut pace = Pace::new(1_000, Duration::from_millis(10));
+        let mut latencies = histogram().expect("bounds");
+        (0..2).for_each(|_| pace.on_sent());
+        pace.on_received(1, 50_000, &mut latencies);
+        // From 1.1 ms to 3.2 ms: message 1 was under way, 2 and 3 became due.
+        pace.on_stood_still(3_200_000);
+        (2..10).for_each(|_| pace.on_sent());
+        pace.on_received(10, 9_100_000, &mut latencies);
+        assert_eq!((pace.disturbed(), latencies.len()), (3, 7));
     }
 
     #[test]

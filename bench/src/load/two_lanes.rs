@@ -30,7 +30,9 @@ const LANE_COMMAND: u8 = 1;
 const LANE_BULK: u8 = 5;
 const LANES: [u8; 2] = [LANE_COMMAND, LANE_BULK];
 /// Bytes of one receive call: what arrives behind them waits for the next turn.
-const RECEIVE_BYTES_MAX: usize = 64 * 1024;
+const RECEIVE_BYTES_MAX: usize = 256 * 1024;
+/// Between two turns of the load that take some ten microseconds each: longer, and its processor did something else.
+const STOOD_STILL_NS: u64 = 200_000;
 /// How long the last commands may take.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 const SEQ_AT: usize = 12;
@@ -143,6 +145,15 @@ impl Arrived {
     }
 }
 
+/// What a run was besides its latencies.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ran {
+    /// Bytes of bulk that arrived per second.
+    pub bulk_bytes_per_s: f64,
+    /// Commands that were left out.
+    pub left_out: u64,
+}
+
 /// Publishers and subscribers of both lanes.
 #[derive(Debug)]
 pub struct TwoLanes {
@@ -183,13 +194,19 @@ impl TwoLanes {
     }
 
     /// Publishes commands at their pace for `span`, and as much bulk as goes if there is `bulk`. Latencies count from the
-    /// intended moments. Returns the bytes of bulk that arrived per second.
-    pub fn run(&mut self, span: Duration, bulk: bool, latencies: &mut Histogram<u64>) -> Result<f64> {
+    /// intended moments; those of commands that were under way or due while this thread did not run are left out, for they
+    /// are its own.
+    pub fn run(&mut self, span: Duration, bulk: bool, latencies: &mut Histogram<u64>) -> Result<Ran> {
         let mut pace = Pace::new(COMMANDS_HZ, span);
         let (commands_before, bulk_before) = (self.arrived.commands, self.arrived.bulk_frames);
         let start = Instant::now();
+        let mut turned = Duration::ZERO;
         while !pace.is_done() {
             let now = start.elapsed();
+            if now.saturating_sub(turned).as_nanos() as u64 > STOOD_STILL_NS {
+                pace.on_stood_still(now.as_nanos() as u64);
+            }
+            turned = now;
             if now > span + DRAIN_MAX {
                 return Err(Error::Failed(format!("the last commands did not arrive within {DRAIN_MAX:?}")));
             }
@@ -201,7 +218,8 @@ impl TwoLanes {
             }
         }
         let frames = self.arrived.bulk_frames - bulk_before;
-        Ok(frames as f64 * BULK_FRAME_BYTES as f64 / start.elapsed().as_secs_f64())
+        let bulk_bytes_per_s = frames as f64 * BULK_FRAME_BYTES as f64 / start.elapsed().as_secs_f64();
+        Ok(Ran { bulk_bytes_per_s, left_out: pace.disturbed() })
     }
 
     /// At most one frame a connection; a command that is due goes first.
