@@ -69,7 +69,7 @@ fn shake(seed: u64, path: Path, bytes: usize, carries: usize) -> Outcome {
 
 #[test]
 fn fifty_of_fifty_handshakes_succeed_at_thirty_percent_loss_both_ways() {
-    let path = Path { loss_percent: 30, double_percent: 5, delay_us: 300, jitter_us: 2_000 };
+    let path = Path { loss_percent: 30.0, double_percent: 5.0, delay_us: 300, jitter_us: 2_000, ..Path::CLEAN };
     let mut slowest = 0;
     for seed in 1..=50 {
         let outcome = shake(seed, path, 1_472, 1_472);

@@ -6,8 +6,8 @@ use laneway_proto::datagram::session::{Dropped, Ended, accept};
 use laneway_proto::time::{Duration, Instant};
 use udp::{Pair, Path, RO, RU, US, UU};
 
-const BAD: Path = Path { loss_percent: 20, double_percent: 10, delay_us: 500, jitter_us: 3_000 };
-const GOOD: Path = Path { loss_percent: 0, double_percent: 0, delay_us: 50, jitter_us: 0 };
+const BAD: Path = Path { loss_percent: 20.0, double_percent: 10.0, delay_us: 500, jitter_us: 3_000, ..Path::CLEAN };
+const GOOD: Path = Path { loss_percent: 0.0, double_percent: 0.0, delay_us: 50, jitter_us: 0, ..Path::CLEAN };
 
 fn number(body: &[u8]) -> u32 {
     u32::from_le_bytes(*body.first_chunk().expect("a number"))
@@ -103,7 +103,7 @@ fn strangers_other_epochs_and_damaged_datagrams_change_nothing() {
     assert!(pair.run(1_000, |pair| pair.is_settled()));
     offer(&mut pair, 0, &[RO], 1);
     let sent_before = pair.trace.as_ref().map_or(0, Vec::len);
-    pair.path.loss_percent = 100;
+    pair.path.loss_percent = 100.0;
     pair.run(1, |_| false);
     let trace = pair.trace.take().unwrap_or_default();
     let (_, fresh) = trace[sent_before..].iter().find(|(from, _)| *from == 0).expect("a datagram was sent");
@@ -128,7 +128,7 @@ fn strangers_other_epochs_and_damaged_datagrams_change_nothing() {
 fn a_peer_that_forgot_the_session_says_so_and_it_ends() {
     let mut pair = Pair::new(5, GOOD);
     offer(&mut pair, 0, &[RO, UU], 3);
-    pair.path.loss_percent = 100;
+    pair.path.loss_percent = 100.0;
     pair.trace = Some(Vec::new());
     pair.run(5, |_| false);
     let trace = pair.trace.take().unwrap_or_default();
@@ -151,7 +151,7 @@ fn silence_ends_a_session_and_a_quiet_path_does_not() {
     offer(&mut pair, 0, &[RO], 3);
     assert!(!pair.run(60_000, |pair| pair.sides.iter().any(|side| side.machine.ended().is_some())), "a quiet minute");
     assert_eq!(pair.sides[0].machine.counters().retransmitted, 0);
-    pair.path.loss_percent = 100;
+    pair.path.loss_percent = 100.0;
     offer(&mut pair, 0, &[RO], 1);
     let cut: Instant = pair.now;
     assert!(pair.run(10_000, |pair| pair.sides.iter().all(|side| side.machine.ended() == Some(Ended::Dead))));
@@ -174,12 +174,12 @@ fn an_owner_without_room_gets_it_later_and_the_session_lives() {
 fn what_is_too_old_is_given_up_as_lost_and_what_follows_is_not() {
     let mut pair = Pair::new(8, GOOD);
     let deadline = pair.now + Duration::from_millis(20);
-    pair.path.loss_percent = 100;
+    pair.path.loss_percent = 100.0;
     for message in 0..3u32 {
         pair.sides[0].owner.offer(RO, 70_000, &message.to_le_bytes(), Some(deadline));
     }
     pair.run(50, |_| false);
-    pair.path.loss_percent = 0;
+    pair.path.loss_percent = 0.0;
     offer(&mut pair, 0, &[RO], 5);
     assert!(pair.run(5_000, |pair| pair.is_settled()));
     assert_eq!(numbers(&pair, 1, RO), [0, 1, 2, 3, 4]);
@@ -191,13 +191,31 @@ fn what_is_too_old_is_given_up_as_lost_and_what_follows_is_not() {
 fn a_lane_that_misses_something_holds_up_no_other() {
     let mut pair = Pair::new(9, GOOD);
     offer(&mut pair, 0, &[RO], 1);
-    pair.path.loss_percent = 100;
+    pair.path.loss_percent = 100.0;
     pair.run(1, |_| false);
-    pair.path.loss_percent = 0;
+    pair.path.loss_percent = 0.0;
     // Its one datagram is gone; others go on before it is found out.
     offer(&mut pair, 0, &[RU, UU], 1);
     pair.run(2, |_| false);
     assert_eq!((numbers(&pair, 1, RU), numbers(&pair, 1, UU)), (vec![0], vec![0]));
     assert!(pair.run(2_000, |pair| pair.is_settled()));
     assert_eq!(numbers(&pair, 1, RO), [0]);
+}
+
+#[test]
+fn what_is_to_be_said_of_lost_datagrams_does_not_hold_up_full_ones() {
+    let mut pair = Pair::new(10, GOOD);
+    let room = pair.sides[0].machine.room_bytes() - 16;
+    for message in 0..2_000u32 {
+        let mut body = vec![0; room];
+        body[..4].copy_from_slice(&message.to_le_bytes());
+        pair.sides[0].owner.offer(RO, 70_000, &body, None);
+    }
+    pair.path.loss_percent = 20.0;
+    pair.run(100, |pair| numbers(pair, 1, RO).len() > 500);
+    pair.path.loss_percent = 0.0;
+    let start = pair.now;
+    // It comes with a timer of a second, if nothing else does.
+    assert!(pair.run(1_000, |pair| numbers(pair, 1, RO).len() == 2_000), "{} arrived", numbers(&pair, 1, RO).len());
+    assert!(pair.now.since(start) < Duration::from_millis(500), "{:?}", pair.now.since(start));
 }

@@ -10,6 +10,7 @@ use laneway_proto::datagram::sent::SentSlot;
 use laneway_proto::datagram::session::{
     Dropped, Heard, LaneRule, NewestSlot, Session, Setup, Source, Upper, WINDOW_WORDS,
 };
+use laneway_proto::frame::extensions::Frag;
 use laneway_proto::header::{Flags, Header, Kind};
 use laneway_proto::lane::kind::LaneKind;
 use laneway_proto::limits::{HEADER_BYTES, LANES_MAX};
@@ -41,18 +42,36 @@ impl Dice {
         self.next() % bound
     }
 
-    pub(crate) fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
+    pub(crate) fn percent(&mut self, percent: f64) -> bool {
+        (self.below(1_000_000) as f64) < percent * 10_000.0
     }
 }
 
 /// What the path does to datagrams.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Path {
-    pub(crate) loss_percent: u64,
-    pub(crate) double_percent: u64,
+    pub(crate) loss_percent: f64,
+    pub(crate) double_percent: f64,
     pub(crate) delay_us: u64,
     pub(crate) jitter_us: u64,
+    /// So many come later than others by `reorder_us`.
+    pub(crate) reorder_percent: f64,
+    pub(crate) reorder_us: u64,
+    /// So many have a wrong bit.
+    pub(crate) corrupt_percent: f64,
+}
+
+impl Path {
+    /// Nothing happens on it, and it takes no time.
+    pub(crate) const CLEAN: Self = Self {
+        loss_percent: 0.0,
+        double_percent: 0.0,
+        delay_us: 0,
+        jitter_us: 0,
+        reorder_percent: 0.0,
+        reorder_us: 0,
+        corrupt_percent: 0.0,
+    };
 }
 
 /// Datagrams under way in one direction.
@@ -60,10 +79,13 @@ pub(crate) struct Path {
 pub(crate) struct Wire {
     queue: BinaryHeap<Reverse<(u64, u64, Vec<u8>)>>,
     put: u64,
+    /// Bytes of everything that was sent on it.
+    pub(crate) bytes: u64,
 }
 
 impl Wire {
     pub(crate) fn put(&mut self, now: Instant, path: Path, dice: &mut Dice, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
         let copies = if dice.percent(path.double_percent) { 2 } else { 1 };
         for _ in 0..copies {
             if dice.percent(path.loss_percent) {
@@ -71,7 +93,13 @@ impl Wire {
             }
             let jitter = if path.jitter_us > 0 { dice.below(path.jitter_us) } else { 0 };
             self.put += 1;
-            self.queue.push(Reverse((now.0 + (path.delay_us + jitter) * 1_000, self.put, bytes.to_vec())));
+            let late = if dice.percent(path.reorder_percent) { path.reorder_us } else { 0 };
+            let mut bytes = bytes.to_vec();
+            if dice.percent(path.corrupt_percent) {
+                let at = dice.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << dice.below(8);
+            }
+            self.queue.push(Reverse((now.0 + (path.delay_us + jitter + late) * 1_000, self.put, bytes)));
         }
     }
 
@@ -93,8 +121,11 @@ pub(crate) struct Owner {
     pub(crate) waiting: [VecDeque<Carried>; LANES_MAX],
     bodies: BTreeMap<u32, Vec<u8>>,
     next_body: u32,
-    kept: BTreeMap<(u8, u32), Vec<u8>>,
+    kept: BTreeMap<(u8, u32), (Header, Vec<u8>)>,
     pub(crate) delivered: Vec<(u8, Vec<u8>)>,
+    /// Of each of them, its header and when it was delivered.
+    pub(crate) headers: Vec<(Header, Instant)>,
+    pub(crate) now: Instant,
     pub(crate) lost: Vec<RangeLost>,
     pub(crate) full: bool,
     once: Vec<u32>,
@@ -104,18 +135,30 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) fn offer(&mut self, lane: u8, topic: u32, body: &[u8], deadline: Option<Instant>) {
+        self.offer_frame(lane, topic, None, body, deadline);
+    }
+
+    /// A frame, which may be a fragment; then its body begins with that block.
+    pub(crate) fn offer_frame(
+        &mut self,
+        lane: u8,
+        topic: u32,
+        frag: Option<Frag>,
+        body: &[u8],
+        deadline: Option<Instant>,
+    ) {
         self.next_body += 1;
         self.bodies.insert(self.next_body, body.to_vec());
         let (kind, payload) = (if lane == 0 { Kind::CTRL } else { Kind::PUB }, PayloadId(self.next_body));
         self.waiting[usize::from(lane)].push_back(Carried {
             kind,
-            flags: Flags(0),
+            flags: if frag.is_some() { Flags::FRAG } else { Flags(0) },
             hops: 0,
             ckey: 0,
             topic,
             payload,
             body_bytes: body.len() as u16,
-            frag: None,
+            frag,
             messages: 1,
             deadline,
         });
@@ -142,18 +185,20 @@ impl Upper for Owner {
 
     fn deliver(&mut self, header: &Header, frame: &[u8]) {
         if header.kind == Kind::PUB || header.kind == Kind::CTRL {
+            self.headers.push((*header, self.now));
             self.delivered.push((header.lane, frame[HEADER_BYTES..].to_vec()));
         }
         self.pongs += u32::from(header.kind == Kind::PONG);
     }
 
     fn keep(&mut self, header: &Header, frame: &[u8]) {
-        let before = self.kept.insert((header.lane, header.seq), frame[HEADER_BYTES..].to_vec());
-        assert_eq!(before, None, "a frame is kept once");
+        let kept = (*header, frame[HEADER_BYTES..].to_vec());
+        assert_eq!(self.kept.insert((header.lane, header.seq), kept), None, "a frame is kept once");
     }
 
     fn release(&mut self, lane: u8, seq: u32) {
-        let body = self.kept.remove(&(lane, seq)).expect("what is released was kept");
+        let (header, body) = self.kept.remove(&(lane, seq)).expect("what is released was kept");
+        self.headers.push((header, self.now));
         self.delivered.push((lane, body));
     }
 
@@ -238,6 +283,7 @@ impl Side {
     }
 
     pub(crate) fn on_datagram(&mut self, now: Instant, bytes: &[u8]) -> Result<Heard, Dropped> {
+        self.owner.now = now;
         self.machine.on_datagram(now, bytes, &mut self.owner)
     }
 }
@@ -256,13 +302,18 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn new(seed: u64, path: Path) -> Self {
         println!("seed {seed}");
+        Self::agreed(seed, path, |setup| setup)
+    }
+
+    /// Both sides have agreed on what `change` makes of the usual.
+    pub(crate) fn agreed(seed: u64, path: Path, change: impl Fn(Setup) -> Setup) -> Self {
         let now = Instant(1_000_000_000);
         let setup = |own, peer, epoch, peer_epoch, opens| Setup {
             opens,
             datagram_bytes: 1_200,
             ..Setup::new(own, peer, epoch, peer_epoch, rules())
         };
-        let side = |setup| Side { machine: machine(now, setup), owner: Owner::default(), settled: [0; 3] };
+        let side = |setup| Side { machine: machine(now, change(setup)), owner: Owner::default(), settled: [0; 3] };
         let sides = [side(setup(0x101, 0x202, 1, 2, true)), side(setup(0x202, 0x101, 2, 1, false))];
         Self { now, sides, wires: Default::default(), path, dice: Dice::new(seed), trace: None }
     }

@@ -22,8 +22,8 @@ pub(super) struct Acks {
 }
 
 impl Acks {
-    pub(super) const fn new() -> Self {
-        Self { received: Received::new(1), unanswered: 0, due: None, late: false, largest_at: Instant(0) }
+    pub(super) const fn new(first: u32) -> Self {
+        Self { received: Received::new(first), unanswered: 0, due: None, late: false, largest_at: Instant(0) }
     }
 
     pub(super) fn on_datagram(&mut self, now: Instant, number: u32, place: Place, ack_me: bool) {

@@ -131,12 +131,12 @@ fn way_of(header: &Header, frame: &[u8], lanes: &[Option<LaneRule>; LANES_MAX]) 
 }
 
 impl<W: AsRef<[u64]> + AsMut<[u64]>, K: AsRef<[NewestSlot]> + AsMut<[NewestSlot]>> Inbound<W, K> {
-    pub(super) fn new(windows: [W; LANES_MAX], keys: K, lanes: &[Option<LaneRule>; LANES_MAX]) -> Self {
+    pub(super) fn new(windows: [W; LANES_MAX], keys: K, lanes: &[Option<LaneRule>; LANES_MAX], first: u32) -> Self {
         let mut lane = 0;
         let lanes = windows.map(|words| {
             let ordered = lanes[lane].is_some_and(|rule| rule.kind.is_ordered());
             lane += 1;
-            ExactlyOnce::with_words(words, 1, ordered)
+            ExactlyOnce::with_words(words, first, ordered)
         });
         Self { lanes, newest: Newest::new(keys) }
     }

@@ -92,6 +92,8 @@ pub struct Setup {
     pub opens: bool,
     /// The handshake's round trip, if it was measured.
     pub rtt: Option<Duration>,
+    /// Both sides number datagrams and each lane's frames from here on, not 0. The protocol says 1.
+    pub first: u32,
 }
 
 impl Setup {
@@ -113,6 +115,7 @@ impl Setup {
             keepalive: Duration::from_millis(KEEPALIVE_MS_DEFAULT),
             opens: false,
             rtt: None,
+            first: 1,
         }
     }
 }
@@ -255,14 +258,14 @@ where
     pub fn new(now: Instant, setup: Setup, frames: F, datagrams: P, windows: [W; LANES_MAX], keys: K) -> Self {
         let datagram_bytes = setup.datagram_bytes;
         Self {
-            outbound: Outbound::new(frames, datagrams, 1, setup.window_frames.max(1)),
-            inbound: Inbound::new(windows, keys, &setup.lanes),
-            acks: Acks::new(),
+            outbound: Outbound::new(frames, datagrams, setup.first, setup.window_frames.max(1)),
+            inbound: Inbound::new(windows, keys, &setup.lanes, setup.first),
+            acks: Acks::new(setup.first),
             recovery: Recovery::new(setup.rtt),
             pacer: Pacer::new(setup.bytes_per_s, datagram_bytes),
             congestion: Congestion::new(setup.wan, datagram_bytes),
-            next_number: 1,
-            unreliable_seq: [1; LANES_MAX],
+            next_number: setup.first,
+            unreliable_seq: [setup.first; LANES_MAX],
             lost_bytes: [0; LANES_MAX],
             credit_due: 0,
             heartbeat_due: false,

@@ -74,15 +74,15 @@ where
         filling.end += acks;
         let asks = self.ask_due;
         if self.may_send(now, asks) {
-            if self.heartbeat_due {
-                self.put_heartbeat(&mut filling);
-            }
+            let beats = self.heartbeat_due && self.put_heartbeat(&mut filling);
             self.put_unnumbered(source, &mut filling);
             self.put_credit(source, &mut filling);
             self.put_lanes(now, source, &mut filling);
             if asks && !filling.waited_for {
                 filling.waited_for = filling.put([&Ping { t0: OWN_PING | now.0 }.encode(), &[]]);
             }
+            // It goes with others, unless they are too long to go with it.
+            filling.has_frames |= beats && self.has_waiting(source);
         }
         let ack_due = self.acks.due().is_some_and(|due| due <= now);
         if !filling.has_frames && !ack_due {
@@ -126,16 +126,20 @@ where
         self.paused_until.is_none()
     }
 
-    /// Says what the peer need not wait for.
-    fn put_heartbeat(&mut self, filling: &mut Filling<'_>) {
+    /// Whether a lane has something to send, now or later.
+    fn has_waiting(&self, source: &impl Source) -> bool {
+        (0..LANES_MAX as u8).any(|lane| self.outbound.again(lane).is_some() || source.peek(lane).is_some())
+    }
+
+    /// Says what the peer need not wait for; `false` if there is no room for that.
+    fn put_heartbeat(&mut self, filling: &mut Filling<'_>) -> bool {
         let lead = self.next_number;
         let trail = self.outbound.sent().oldest().map_or(lead, |slot| slot.number);
         let had_frames = filling.has_frames;
-        if filling.put([&Beat { lane: 0, trail, lead }.encode(), &[]]) {
-            // It goes with others, never alone.
-            filling.has_frames = had_frames;
-            self.heartbeat_due = false;
-        }
+        let put = filling.put([&Beat { lane: 0, trail, lead }.encode(), &[]]);
+        filling.has_frames = had_frames;
+        self.heartbeat_due &= !put;
+        put
     }
 
     fn put_unnumbered(&mut self, source: &mut impl Source, filling: &mut Filling<'_>) {
