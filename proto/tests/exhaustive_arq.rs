@@ -97,7 +97,7 @@ enum Step {
     SendsNew,
     SendsAgain,
     /// The sender takes the oldest datagram in flight for lost.
-    TakesForLost(Fate),
+    TakesForLost,
     GivesUp,
     Arrives(Datagram),
     Answers,
@@ -216,7 +216,7 @@ impl Arq {
                     break;
                 };
                 state.receiver.on_datagram(self, next)?;
-                state.sender.on_ack(state.receiver.ack())?;
+                state.sender.on_ack(state.receiver.ack());
                 self.judge(&state)?;
             }
             if self.is_complete(&state.sender) {
@@ -267,13 +267,12 @@ impl Sender {
         self.hear_settled();
     }
 
-    fn on_ack(&mut self, ack: Ack) -> Result<(), String> {
+    fn on_ack(&mut self, ack: Ack) {
         self.outbound.on_through(ack.through, &mut |_| {});
         for bit in (0..u64::BITS).filter(|bit| ack.others & 1 << bit != 0) {
             self.outbound.on_span(Span { first: bit, last: bit }, &mut |_| {});
         }
         self.hear_settled();
-        Ok(())
     }
 
     fn hear_settled(&mut self) {
@@ -407,7 +406,7 @@ impl Model for Arq {
             None => out.extend((may_send && self.can_send_new(sender)).then_some(Step::SendsNew)),
         }
         if may_send && sender.outbound.sent().in_flight() > 0 {
-            out.push(Step::TakesForLost(Fate::Overtaken));
+            out.push(Step::TakesForLost);
         }
         let new = |datagram: &&Datagram| state.receiver.received.place(datagram.number).is_some();
         out.extend(state.datagrams.iter().filter(new).copied().map(Step::Arrives));
@@ -428,11 +427,11 @@ impl Model for Arq {
                 let datagram = next.sender.send_again();
                 next.datagrams.insert(datagram);
             }
-            Step::TakesForLost(fate) => drop(next.sender.outbound.lose_oldest(fate, |_| true)),
+            Step::TakesForLost => drop(next.sender.outbound.lose_oldest(Fate::Overtaken, |_| true)),
             Step::GivesUp => next.sender.give_up(self),
             Step::Arrives(datagram) => next.receiver.on_datagram(self, datagram)?,
             Step::Answers => drop(next.acks.insert(next.receiver.ack())),
-            Step::Hears(ack) => next.sender.on_ack(ack)?,
+            Step::Hears(ack) => next.sender.on_ack(ack),
         }
         self.judge(&next)?;
         self.heal(&next)?;
